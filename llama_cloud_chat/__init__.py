@@ -1,0 +1,104 @@
+"""LlamaCloud's chat agent: sessions, and turns that stream what the agent thinks, does and says.
+
+    from llama_cloud_chat import ChatClient
+
+    with ChatClient() as client:
+        session = client.create(index_ids=["idx-..."])
+        for text in session.stream("What changed in the third quarter?").text_deltas():
+            print(text, end="")
+
+This package knows no framework; `langchain_ext` and `llama_index_ext` stand on it. `llama_cloud_chat.local` is the
+same service on this machine.
+"""
+
+from ._async_client import AsyncChatClient, AsyncChatSession
+from ._async_stream import AsyncTurnStream
+from ._client import ChatClient, ChatSession
+from ._config import ClientConfig, Timeouts
+from ._conversation import Message, render_transcript
+from ._errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    ChatError,
+    ConfigurationError,
+    ConflictError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    SessionBusyError,
+    StreamInterruptedError,
+    TurnFailedError,
+    UnprocessableEntityError,
+)
+from ._events import (
+    Attachment,
+    Event,
+    Stop,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    UnknownEvent,
+    Usage,
+    UserInput,
+)
+from ._models import JobMetadata, PresignedURL, SessionDetail, SessionSummary
+from ._sources import Source
+from ._stream import TurnStream
+from ._turn import ToolRun, Turn
+from ._version import __version__
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncChatClient",
+    "AsyncChatSession",
+    "AsyncTurnStream",
+    "Attachment",
+    "AuthenticationError",
+    "ChatClient",
+    "ChatError",
+    "ChatSession",
+    "ClientConfig",
+    "ConfigurationError",
+    "ConflictError",
+    "Event",
+    "InternalServerError",
+    "JobMetadata",
+    "Message",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PresignedURL",
+    "ProtocolError",
+    "RateLimitError",
+    "SessionBusyError",
+    "SessionDetail",
+    "SessionSummary",
+    "Source",
+    "Stop",
+    "StreamInterruptedError",
+    "Text",
+    "TextDelta",
+    "Thinking",
+    "ThinkingDelta",
+    "Timeouts",
+    "ToolCall",
+    "ToolResult",
+    "ToolRun",
+    "Turn",
+    "TurnFailedError",
+    "TurnStream",
+    "UnknownEvent",
+    "UnprocessableEntityError",
+    "Usage",
+    "UserInput",
+    "__version__",
+    "render_transcript",
+]

@@ -1,0 +1,199 @@
+"""A turn as it arrives, for asyncio. `_stream.py` is its twin, line for line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ._errors import ChatError
+from ._events import Event, TextDelta
+from ._exchange import Exchange, StreamEnded
+from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
+from ._http import DRAIN_SECONDS, LOGGER, Line, check_stream, failure_of
+from ._queue import Ticket, current_owner
+from ._retry import Outcome
+from ._turn import Turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ._async_client import AsyncChatClient
+
+
+class AsyncTurnStream:
+    """The events of one turn, in order, as they arrive.
+
+    The prompt is sent when the stream is first read. Leaving early, by `break`, `aclose`, an error, a cancelled task
+    or by dropping the stream, closes the connection; what was received stays in `turn`, and the service finishes the
+    turn on its own.
+
+    Attributes:
+        turn: The turn; it grows with the stream and is complete at its end.
+
+    Iterating raises:
+        TurnFailedError: The agent ended the turn with an error (after its `Stop` was handed on).
+        StreamInterruptedError: The stream broke off for good.
+        SessionBusyError: Another turn of the session is open and nobody reads it.
+        ChatError: The prompt could not be asked, or what came is not this API.
+    """
+
+    def __init__(self, client: AsyncChatClient, exchange: Exchange) -> None:
+        self.turn: Turn = exchange.turn
+        self._line = Line()
+        # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
+        self._unclaimed: AsyncGenerator[Event, None] | None = _exchange_events(client, exchange, self._line)
+        self._events = weakref.ref(self._unclaimed)
+        self._line.is_read = partial(_is_running, self._events)
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        events, self._unclaimed = self._events(), None
+        return _no_events() if events is None else events
+
+    async def __anext__(self) -> Event:
+        events = self._events()
+        if events is None:
+            raise StopAsyncIteration
+        return await events.__anext__()
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """Iterate over the answer's text alone; the pieces add up to `turn.text`."""
+        try:
+            async for event in self:
+                if type(event) is TextDelta:
+                    yield event.content
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let the turn go. Any task may call this, also while another one waits for an event."""
+        events = self._events()
+        try:
+            if events is not None:
+                await events.aclose()
+        except RuntimeError:  # another task is inside the generator
+            if events is None or not _is_running(self._events):
+                raise
+            self._line.cut()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncTurnStream({self.turn!r})"
+
+
+def _is_running(events: weakref.ref[AsyncGenerator[Event, None]]) -> bool:
+    generator = events()
+    return generator is not None and generator.ag_running  # type: ignore[attr-defined]
+
+
+async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Line) -> AsyncGenerator[Event, None]:
+    signal = asyncio.Event()
+    line.wake = _from_any_thread(signal)
+    ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
+    flow = exchange.run(ticket)
+    outcome: object = None
+    try:
+        while not line.is_cut:
+            command: Command = flow.send(outcome)
+            outcome = None
+            if isinstance(command, OpenStream):
+                outcome = answer = await _open(client, command)
+                if isinstance(answer, httpx.Response):
+                    line.response = answer
+                    chunks = answer.aiter_raw()
+                    try:
+                        async for chunk in chunks:
+                            for event in exchange.read(chunk):
+                                yield event
+                            if exchange.turn.is_complete:
+                                break
+                        outcome = StreamEnded()
+                    except httpx.HTTPError as error:
+                        outcome = StreamEnded(failure_of(error, client.config).error)
+                    finally:
+                        line.response = None
+                        await _hang_up(answer, chunks, is_over=exchange.turn.is_complete)
+            elif isinstance(command, Deliver):
+                for event in command.events:
+                    yield event
+            elif isinstance(command, Send):
+                outcome = await client._send(command.request)
+            elif isinstance(command, AwaitTurn):
+                outcome = await client._clock.wait_async(signal, command.seconds)
+                signal.clear()
+            elif isinstance(command, Wait):
+                await client._clock.wait_async(signal, command.seconds)
+    except StopIteration:
+        pass
+    finally:
+        flow.close()
+        await _say_farewell(client, exchange)
+
+
+async def _open(client: AsyncChatClient, command: OpenStream) -> httpx.Response | Outcome:
+    """Send the prompt; return the response whose stream is to be read, or what came instead."""
+    try:
+        response = await client._open(command.request)
+    except httpx.HTTPError as error:
+        return failure_of(error, client.config)
+    try:
+        if response.status_code != 200:
+            answer = await client._read(response)
+            await response.aclose()
+            return answer
+        check_stream(response)
+    except BaseException:
+        await response.aclose()
+        raise
+    return response
+
+
+async def _hang_up(response: httpx.Response, chunks: AsyncIterator[bytes], *, is_over: bool) -> None:
+    """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
+    if is_over:
+        with contextlib.suppress(httpx.HTTPError, asyncio.TimeoutError):
+            await asyncio.wait_for(_exhaust(chunks), DRAIN_SECONDS)
+    await response.aclose()
+
+
+async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
+    async for _ in chunks:
+        pass
+
+
+async def _no_events() -> AsyncIterator[Event]:
+    return
+    yield
+
+
+def _from_any_thread(signal: asyncio.Event) -> Callable[[], None]:
+    """Return what sets `signal` from any thread; a loop that is closed has nobody left to wake."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(signal.set)
+
+    return wake
+
+
+async def _say_farewell(client: AsyncChatClient, exchange: Exchange) -> None:
+    farewell = exchange.farewell()
+    if farewell is not None:
+        try:
+            await client._run(farewell, max_retries=1)
+        except ChatError as error:
+            LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)

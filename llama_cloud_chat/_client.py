@@ -1,0 +1,372 @@
+"""The client for threads. `_async_client.py` is its twin, line for line."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from . import _operations as operations
+from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_config
+from ._conversation import Message, Renderer, render_transcript
+from ._events import Attachment
+from ._exchange import Conversation, Exchange
+from ._flows import Clock, Flow, Send, Wait, call
+from ._http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
+from ._knowledge import KnownSessions
+from ._models import PresignedURL, SessionDetail, SessionPage, SessionSummary
+from ._retry import Answer, Outcome, RetryPolicy
+from ._stream import TurnStream
+from ._turn import Turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ._async_client import AsyncChatClient
+
+T = TypeVar("T")
+
+
+class ChatClient:
+    """LlamaCloud's Chat API.
+
+    Args:
+        api_key: The key; by default LLAMA_CLOUD_API_KEY, else LLAMA_PARSE_API_KEY.
+        base_url: Where the service is; by default LLAMA_CLOUD_BASE_URL, else LlamaCloud in North America.
+        project_id: The project; by default LLAMA_CLOUD_PROJECT_ID, else the key's default project.
+        organization_id: The organisation; by default LLAMA_CLOUD_ORGANIZATION_ID, else the key's default one.
+        timeout: Seconds of silence to bear, or `Timeouts`, or an `httpx.Timeout`. By default 5 seconds to connect
+            and 60 seconds of silence.
+        max_retries: How often a request is repeated after its first time.
+        recovery_timeout: For how many seconds a turn whose stream broke is looked for in the session's history.
+        max_event_bytes: The most that one event may hold.
+        allow_http: Whether plain http may leave this machine.
+        http_client: An httpx client to use, with its own pool, proxies and certificates; it is not closed.
+
+    Raises:
+        ConfigurationError: There is no key, or an argument cannot work.
+
+    Safe to share between threads. Copies made in a process are the same client; a pickled one leaves its key
+    and its connections behind.
+    """
+
+    def __init__(
+        self,
+        api_key: str | SecretStr | None = None,
+        *,
+        base_url: str | None = None,
+        project_id: str | None = None,
+        organization_id: str | None = None,
+        timeout: float | Timeouts | httpx.Timeout | None = None,
+        max_retries: int = 5,
+        recovery_timeout: float = 60.0,
+        max_event_bytes: int = 16 * 2**20,
+        allow_http: bool = False,
+        http_client: httpx.Client | None = None,
+    ) -> None:
+        config = make_config(
+            api_key=api_key,
+            base_url=base_url,
+            project_id=project_id,
+            organization_id=organization_id,
+            timeout=timeout,
+            max_retries=max_retries,
+            recovery_timeout=recovery_timeout,
+            max_event_bytes=max_event_bytes,
+            allow_http=allow_http,
+        )
+        self._set_up(config, http_client, KnownSessions(), Clock())
+
+    def _set_up(
+        self, config: ClientConfig, http_client: httpx.Client | None, known: KnownSessions, clock: Clock
+    ) -> None:
+        self._config = config
+        self._own_http: httpx.Client | None = None
+        self._given_http = http_client
+        self._known = known
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    @classmethod
+    def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
+        client = cls.__new__(cls)
+        client._set_up(config, None, known or KnownSessions(), clock or Clock())
+        return client
+
+    @property
+    def config(self) -> ClientConfig:
+        """What the client was made with; safe to show."""
+        return self._config
+
+    def as_async(self) -> AsyncChatClient:
+        """Return the client's twin: same configuration, same knowledge of sessions, connections of its own."""
+        from ._async_client import AsyncChatClient  # noqa: PLC0415  # the twins know each other
+
+        return AsyncChatClient._from_parts(self._config, self._known, self._clock)
+
+    def create(self, index_ids: Sequence[str] | None = None, shared_access: str | None = None) -> ChatSession:
+        """Create a session.
+
+        Args:
+            index_ids: The indexes it is bound to, ten at most; None or an empty list makes an unbound session,
+                which takes indexes with every prompt.
+            shared_access: What others of the project may do: `query` or `read_only`.
+
+        Raises:
+            ChatError: It failed. The request is repeated only if the service had refused it.
+        """
+        summary = self._run(operations.create(index_ids, shared_access))
+        bound_to = summary.index_ids or check_index_ids(index_ids)
+        self._known.get(summary.session_id).note(bound_to, [], self._clock.monotonic())
+        return self.session(summary.session_id)
+
+    def list(self, page_size: int | None = None) -> Iterator[SessionSummary]:
+        """Iterate over the sessions, fetching pages of `page_size` as they are needed."""
+        return self._follow(operations.list_page(page_size))
+
+    def _follow(self, page: operations.Operation[SessionPage] | None) -> Iterator[SessionSummary]:
+        while page is not None:
+            answer = self._run(page)
+            yield from answer.items
+            page = operations.next_page(page, answer)
+
+    def retrieve(self, session_id: str) -> SessionDetail:
+        """Read a session with its history."""
+        detail = self._run(operations.retrieve(session_id))
+        self._known.get(session_id).note(detail.index_ids, detail.turns, self._clock.monotonic())
+        return detail
+
+    def get_summary(self, session_id: str) -> SessionSummary:
+        """Read a session without its history."""
+        return self._run(operations.get_summary(session_id))
+
+    def set_title(self, session_id: str, first_message: str) -> SessionSummary:
+        """Have the service make a title from the session's first message.
+
+        Raises:
+            NotFoundError: There is no such session, or the service no longer offers this.
+        """
+        return self._run(operations.set_title(session_id, first_message))
+
+    def delete(self, session_id: str) -> None:
+        """Delete a session."""
+        self._run(operations.delete(session_id))
+        self._known.drop(session_id)
+
+    def stream(
+        self,
+        session_id: str,
+        prompt: str,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool | None = None,
+    ) -> TurnStream:
+        """Ask a prompt. It is sent when the stream is first read.
+
+        Args:
+            session_id: The session.
+            prompt: What to ask.
+            index_ids: The indexes to ask, for an unbound session.
+            require_all_indexes: Whether an index that cannot be queried fails the turn; else it is skipped and
+                listed in `Turn.skipped_index_ids`.
+
+        Raises:
+            ConfigurationError: An argument cannot work; nothing was sent.
+        """
+        return self._exchange((session_id, prompt), index_ids, require_all_indexes)
+
+    def converse(
+        self,
+        messages: Sequence[Message],
+        *,
+        session_id: str | None = None,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool | None = None,
+        keep_session: bool = True,
+        freshness: float = 10.0,
+        render: Renderer = render_transcript,
+    ) -> TurnStream:
+        """Answer the last of `messages`, in the session that they belong to.
+
+        The conversation continues from the last answer that carries its `session_id` and `turn`, sending only what
+        came after it. If that answer is no longer its session's last turn, it forks: a new session is given the
+        transcript so far. Without such an answer a new session begins. Which session it became is in
+        `stream.turn.session_id`.
+
+        Args:
+            messages: The conversation; its last message is the user's.
+            session_id: A session to use as it is: only what came after the last answer is sent.
+            index_ids: The indexes of a new session, or for this prompt on an unbound one. An anchor's session that
+                is bound to others is forked.
+            require_all_indexes: Whether an index that cannot be queried fails the turn.
+            keep_session: Whether a session that is opened for this outlives it.
+            freshness: After how many seconds a session must be read again, for another client may have moved it on.
+            render: Turns a transcript into a prompt.
+
+        Raises:
+            ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
+        """
+        conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
+        return self._exchange(conversation, index_ids, require_all_indexes)
+
+    def _exchange(
+        self,
+        asked: tuple[str, str] | Conversation,
+        index_ids: Sequence[str] | None,
+        require_all_indexes: bool | None,
+    ) -> TurnStream:
+        exchange = Exchange(
+            asked,
+            check_index_ids(index_ids),
+            require_all_indexes,
+            sessions=self._known,
+            config=self._config,
+            clock=self._clock,
+        )
+        return TurnStream(self, exchange)
+
+    def get_attachment(self, attachment: Attachment) -> PresignedURL:
+        """Have a download URL made for a page picture."""
+        return self._run(operations.get_attachment(attachment))
+
+    def download(self, attachment: Attachment | PresignedURL) -> bytes:
+        """Fetch the bytes of a page picture. The key does not go there."""
+        url = self.get_attachment(attachment) if isinstance(attachment, Attachment) else attachment
+        return self._run(operations.download(url))
+
+    def session(self, session_id: str) -> ChatSession:
+        """Return a handle of an existing session. No request is sent."""
+        return ChatSession(self, check_id("session_id", session_id))
+
+    def close(self) -> None:
+        """Close the connections. The client opens new ones if it is used again."""
+        with self._lock:
+            http, self._own_http = self._own_http, None
+        if http is not None:
+            http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ChatClient(base_url={self._config.base_url!r}, project_id={self._config.project_id!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._from_parts, (self._config,)
+
+    def _http(self) -> httpx.Client:
+        if self._given_http is not None:
+            return self._given_http
+        with self._lock:
+            if self._own_http is None:
+                self._own_http = httpx.Client()
+            return self._own_http
+
+    def _open(self, request: operations.Request) -> httpx.Response:
+        http = self._http()
+        built, auth = build_request(http, request, self._config)
+        return http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+
+    def _send(self, request: operations.Request) -> Outcome:
+        try:
+            response = self._open(request)
+            with contextlib.closing(response):
+                return self._read(response)
+        except httpx.HTTPError as error:
+            return failure_of(error, self._config)
+
+    def _read(self, response: httpx.Response) -> Answer:
+        check_encoding(response)
+        body = BodyBuffer(self._config)
+        try:
+            for chunk in response.iter_raw():
+                body.add(chunk)
+        except httpx.HTTPError:
+            if response.is_success:
+                raise
+        return Answer(response.status_code, response.headers, body.content())
+
+    def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:
+        retries = self._config.max_retries if max_retries is None else max_retries
+        flow: Flow[T] = call(operation, RetryPolicy(retries), self._clock)
+        outcome: Outcome | None = None
+        try:
+            while True:
+                command = flow.send(outcome)
+                outcome = None
+                if isinstance(command, Send):
+                    outcome = self._send(command.request)
+                elif isinstance(command, Wait):
+                    self._clock.wait(threading.Event(), command.seconds)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+
+class ChatSession:
+    """A handle of one session. Handles of the same session share what is known of it.
+
+    Attributes:
+        session_id: Its id.
+    """
+
+    def __init__(self, client: ChatClient, session_id: str) -> None:
+        self._client = client
+        self.session_id = session_id
+
+    @property
+    def index_ids(self) -> list[str] | None:
+        """The indexes it is bound to; None for an unbound session, or one that was not looked at yet."""
+        return self._client._known.get(self.session_id).index_ids
+
+    def stream(
+        self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None
+    ) -> TurnStream:
+        """Ask a prompt; see `ChatClient.stream`."""
+        return self._client.stream(self.session_id, prompt, index_ids, require_all_indexes)
+
+    def ask(self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None) -> Turn:
+        """Ask a prompt and wait for the whole turn.
+
+        Raises:
+            TurnFailedError: The agent failed; `.turn` holds what it said.
+            StreamInterruptedError: The answer was cut off for good; `.turn` holds what was received.
+            ChatError: The prompt could not be asked.
+        """
+        with self.stream(prompt, index_ids, require_all_indexes) as stream:
+            for _ in stream:
+                pass
+        return stream.turn
+
+    def turns(self) -> list[Turn]:
+        """Read the conversation so far."""
+        return self._client.retrieve(self.session_id).turns
+
+    def summary(self) -> SessionSummary:
+        """Read the session's summary."""
+        return self._client.get_summary(self.session_id)
+
+    def set_title(self, first_message: str) -> SessionSummary:
+        """Have the service make a title; see `ChatClient.set_title`."""
+        return self._client.set_title(self.session_id, first_message)
+
+    def delete(self) -> None:
+        """Delete the session."""
+        self._client.delete(self.session_id)
+
+    def __repr__(self) -> str:
+        return f"ChatSession({self.session_id!r})"

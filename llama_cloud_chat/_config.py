@@ -1,0 +1,274 @@
+"""What a client is made with: arguments, environment, defaults; checked before any request."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from ._errors import ConfigurationError
+
+DEFAULT_BASE_URL = "https://api.cloud.llamaindex.ai"
+"""LlamaCloud in North America; in Europe it is https://api.cloud.eu.llamaindex.ai."""
+
+MAX_INDEXES = 10
+"""How many indexes a session may be bound to (the Chat API's own limit)."""
+
+_KEY_VARIABLES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
+_TURN_BYTES_PER_EVENT_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait, in seconds; None waits without end.
+
+    Attributes:
+        connect: For a connection to open.
+        idle: For the next bytes of an answer. Keep-alive comments count as life.
+        pool: For a free connection of the pool.
+        total: For a whole turn or request. Looked at whenever bytes arrive, so that a silent connection may
+            overstay by as much as `idle`.
+    """
+
+    connect: float | None = 5.0
+    idle: float | None = 60.0
+    pool: float | None = 60.0
+    total: float | None = None
+
+    def as_httpx(self) -> httpx.Timeout:
+        """Return what httpx knows of these."""
+        limits = [limit for limit in (self.idle, self.total) if limit is not None]
+        idle = min(limits, default=None)
+        return httpx.Timeout(connect=self.connect, read=idle, write=idle, pool=self.pool)
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """What a client was made with. The key is not shown, compared or pickled.
+
+    Attributes:
+        base_url: Where the service is, without a slash at its end.
+        project_id: The project; None is the key's default project.
+        organization_id: The organisation; None is the key's default organisation.
+        timeout: How long to wait for what.
+        max_retries: How often a request is repeated after its first time.
+        recovery_timeout: For how many seconds a turn whose stream broke may be looked for in the history.
+        max_event_bytes: The most that one event may hold; a turn or an answer may hold sixteen times that.
+        allow_http: Whether plain http may leave this machine.
+    """
+
+    base_url: str
+    project_id: str | None
+    organization_id: str | None
+    timeout: Timeouts
+    max_retries: int
+    recovery_timeout: float
+    max_event_bytes: int
+    allow_http: bool
+    _api_key: _Key
+
+    @property
+    def api_key(self) -> SecretStr:
+        """The key; where this configuration came from a pickle, the environment's.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        return self._api_key.reveal()
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The most that a whole turn, or any other answer, may hold."""
+        return self.max_event_bytes * _TURN_BYTES_PER_EVENT_BYTES
+
+
+class _Key:
+    """A key that stays behind when it is pickled, shown or compared."""
+
+    def __init__(self, key: SecretStr | None) -> None:
+        self._key = key
+
+    def reveal(self) -> SecretStr:
+        key = self._key or _key_from_environment()
+        if key is None:
+            raise ConfigurationError(
+                "There is no API key. Pass api_key=, or set LLAMA_CLOUD_API_KEY (keys are made at "
+                "https://cloud.llamaindex.ai). To try things without one, use "
+                "llama_cloud_chat.local.LocalService."
+            )
+        return key
+
+    def __repr__(self) -> str:
+        return "SecretStr('**********')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __reduce__(self) -> tuple[type[_Key], tuple[None]]:
+        return _Key, (None,)
+
+    def __copy__(self) -> _Key:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Key:
+        return self
+
+
+def make_config(
+    *,
+    api_key: str | SecretStr | None = None,
+    base_url: str | None = None,
+    project_id: str | None = None,
+    organization_id: str | None = None,
+    timeout: float | Timeouts | httpx.Timeout | None = None,
+    max_retries: int = 5,
+    recovery_timeout: float = 60.0,
+    max_event_bytes: int = 16 * 2**20,
+    allow_http: bool = False,
+) -> ClientConfig:
+    """Check the arguments, and fill in from the environment what they leave open.
+
+    Raises:
+        ConfigurationError: One of them cannot work; the message names it.
+    """
+    key = _check_key(api_key) if api_key is not None else _key_from_environment()
+    if key is None:
+        _Key(None).reveal()
+    return ClientConfig(
+        base_url=_check_base_url(base_url or os.environ.get("LLAMA_CLOUD_BASE_URL") or DEFAULT_BASE_URL, allow_http),
+        project_id=_optional_id("project_id", project_id, "LLAMA_CLOUD_PROJECT_ID"),
+        organization_id=_optional_id("organization_id", organization_id, "LLAMA_CLOUD_ORGANIZATION_ID"),
+        timeout=_check_timeout(timeout),
+        max_retries=_check_count("max_retries", max_retries, least=0),
+        recovery_timeout=_check_seconds("recovery_timeout", recovery_timeout),
+        max_event_bytes=_check_count("max_event_bytes", max_event_bytes, least=1),
+        allow_http=allow_http,
+        _api_key=_Key(key),
+    )
+
+
+def _key_from_environment() -> SecretStr | None:
+    for variable in _KEY_VARIABLES:
+        if key := os.environ.get(variable, "").strip():
+            return _check_key(key)
+    return None
+
+
+def _check_key(api_key: str | SecretStr) -> SecretStr:
+    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    if not isinstance(key, str):
+        raise ConfigurationError(f"api_key must be a string, not {type(key).__name__}.")
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError("api_key is blank or holds characters that no key has. Copy it again.")
+    return SecretStr(key)
+
+
+def _check_base_url(base_url: str, allow_http: bool) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigurationError(f"base_url is not a URL: {error}.") from None
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigurationError("base_url must begin with https:// (or http:// for this machine) and name a host.")
+    if url.userinfo or url.query or url.fragment:
+        raise ConfigurationError("base_url must hold no user, password, query or fragment.")
+    if url.scheme == "http" and not allow_http and not is_loopback(url.host):
+        raise ConfigurationError(
+            f"base_url would send the API key to {url.host} unencrypted. Use https://, or pass allow_http=True if "
+            "the network between is yours."
+        )
+    return str(url).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, whatever a resolver says."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _optional_id(name: str, value: str | None, variable: str) -> str | None:
+    if value is None:
+        return os.environ.get(variable, "").strip() or None
+    return check_id(name, value)
+
+
+def _check_timeout(timeout: float | Timeouts | httpx.Timeout | None) -> Timeouts:
+    if timeout is None:
+        return Timeouts()
+    if isinstance(timeout, httpx.Timeout):
+        timeout = Timeouts(connect=timeout.connect, idle=timeout.read, pool=timeout.pool)
+    elif not isinstance(timeout, Timeouts):
+        seconds = _check_seconds("timeout", timeout)
+        timeout = replace(Timeouts(), connect=min(seconds, 5.0), idle=seconds)
+    for name, limit in asdict(timeout).items():
+        if limit is not None:
+            _check_seconds(f"timeout.{name}", limit)
+            if limit == 0:
+                raise ConfigurationError(f"timeout.{name} must be more than 0 seconds.")
+    return timeout
+
+
+def _check_seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
+        raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}.")
+    return float(value)
+
+
+def _check_count(name: str, value: int, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return value
+
+
+def check_id(name: str, value: str) -> str:
+    """Return `value` if it can be an id.
+
+    Raises:
+        ConfigurationError: It is blank or no string.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{name} must be a non-empty string, not {value!r}.")
+    return value
+
+
+def check_prompt(prompt: str) -> str:
+    """Return `prompt` if it can be asked.
+
+    Raises:
+        ConfigurationError: It is blank or no string.
+    """
+    if not isinstance(prompt, str):
+        raise ConfigurationError(f"prompt must be a string, not {type(prompt).__name__}.")
+    if not prompt.strip():
+        raise ConfigurationError("prompt is empty. Ask something.")
+    return prompt
+
+
+def check_index_ids(index_ids: Sequence[str] | None) -> list[str] | None:
+    """Return `index_ids` as a list if they can be a session's indexes.
+
+    Raises:
+        ConfigurationError: They are no list of ids, or too many.
+    """
+    if index_ids is None:
+        return None
+    if isinstance(index_ids, (str, bytes)) or not isinstance(index_ids, Sequence):
+        raise ConfigurationError(f"index_ids must be a list of ids, not {index_ids!r}.")
+    ids = [check_id("index_ids", index_id) for index_id in index_ids]
+    if len(ids) > MAX_INDEXES:
+        raise ConfigurationError(f"index_ids holds {len(ids)} indexes; a session takes at most {MAX_INDEXES}.")
+    return ids

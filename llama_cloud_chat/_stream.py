@@ -1,0 +1,181 @@
+"""A turn as it arrives, for threads. `_async_stream.py` is its twin, line for line."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Generator, Iterator
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ._errors import ChatError
+from ._events import Event, TextDelta
+from ._exchange import Exchange, StreamEnded
+from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
+from ._http import DRAIN_SECONDS, LOGGER, Line, check_stream, failure_of, shut_down
+from ._queue import Ticket, current_owner
+from ._retry import Outcome
+from ._turn import Turn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ._client import ChatClient
+
+
+class TurnStream:
+    """The events of one turn, in order, as they arrive.
+
+    The prompt is sent when the stream is first read. Leaving early, by `break`, `close`, an error or by dropping
+    the stream, closes the connection; what was received stays in `turn`, and the service finishes the turn on its
+    own.
+
+    Attributes:
+        turn: The turn; it grows with the stream and is complete at its end.
+
+    Iterating raises:
+        TurnFailedError: The agent ended the turn with an error (after its `Stop` was handed on).
+        StreamInterruptedError: The stream broke off for good.
+        SessionBusyError: Another turn of the session is open and nobody reads it.
+        ChatError: The prompt could not be asked, or what came is not this API.
+    """
+
+    def __init__(self, client: ChatClient, exchange: Exchange) -> None:
+        self.turn: Turn = exchange.turn
+        self._line = Line()
+        # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
+        self._unclaimed: Generator[Event, None, None] | None = _exchange_events(client, exchange, self._line)
+        self._events = weakref.ref(self._unclaimed)
+        self._line.is_read = partial(_is_running, self._events)
+
+    def __iter__(self) -> Iterator[Event]:
+        events, self._unclaimed = self._events(), None
+        return iter(()) if events is None else events
+
+    def __next__(self) -> Event:
+        events = self._events()
+        if events is None:
+            raise StopIteration
+        return next(events)
+
+    def text_deltas(self) -> Iterator[str]:
+        """Iterate over the answer's text alone; the pieces add up to `turn.text`."""
+        try:
+            for event in self:
+                if type(event) is TextDelta:
+                    yield event.content
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let the turn go. Any thread may call this, also while another one waits for an event."""
+        events = self._events()
+        try:
+            if events is not None:
+                events.close()
+        except ValueError:  # another thread is inside the generator
+            self._line.cut()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"TurnStream({self.turn!r})"
+
+
+def _is_running(events: weakref.ref[Generator[Event, None, None]]) -> bool:
+    generator = events()
+    return generator is not None and generator.gi_running  # type: ignore[attr-defined]
+
+
+def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Generator[Event, None, None]:
+    signal = threading.Event()
+    line.wake = signal.set
+    ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
+    flow = exchange.run(ticket)
+    outcome: object = None
+    try:
+        while not line.is_cut:
+            command: Command = flow.send(outcome)
+            outcome = None
+            if isinstance(command, OpenStream):
+                outcome = answer = _open(client, command)
+                if isinstance(answer, httpx.Response):
+                    line.response = answer
+                    chunks = answer.iter_raw()
+                    try:
+                        for chunk in chunks:
+                            yield from exchange.read(chunk)
+                            if exchange.turn.is_complete:
+                                break
+                        outcome = StreamEnded()
+                    except httpx.HTTPError as error:
+                        outcome = StreamEnded(failure_of(error, client.config).error)
+                    finally:
+                        line.response = None
+                        _hang_up(answer, chunks, is_over=exchange.turn.is_complete)
+            elif isinstance(command, Deliver):
+                yield from command.events
+            elif isinstance(command, Send):
+                outcome = client._send(command.request)
+            elif isinstance(command, AwaitTurn):
+                outcome = client._clock.wait(signal, command.seconds)
+                signal.clear()
+            elif isinstance(command, Wait):
+                client._clock.wait(signal, command.seconds)
+    except StopIteration:
+        pass
+    finally:
+        flow.close()
+        _say_farewell(client, exchange)
+
+
+def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
+    """Send the prompt; return the response whose stream is to be read, or what came instead."""
+    try:
+        response = client._open(command.request)
+    except httpx.HTTPError as error:
+        return failure_of(error, client.config)
+    try:
+        if response.status_code != 200:
+            answer = client._read(response)
+            response.close()
+            return answer
+        check_stream(response)
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+def _hang_up(response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
+    """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
+    if is_over:
+        watchdog = threading.Timer(DRAIN_SECONDS, shut_down, [response])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            with contextlib.suppress(httpx.HTTPError):
+                for _ in chunks:
+                    pass
+        finally:
+            watchdog.cancel()
+    response.close()
+
+
+def _say_farewell(client: ChatClient, exchange: Exchange) -> None:
+    farewell = exchange.farewell()
+    if farewell is not None:
+        try:
+            client._run(farewell, max_retries=1)
+        except ChatError as error:
+            LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
