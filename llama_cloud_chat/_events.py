@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from ._errors import ProtocolError
-from ._json import read_json, well_formed_json
+from ._json import read_json
 
 
 @dataclass(slots=True)
@@ -256,7 +256,7 @@ def parse_event(data: Any) -> Event:
     parser = _PARSERS.get(kind) if isinstance(kind, str) else None
     if parser is None:
         return UnknownEvent(data)
-    return parser(well_formed_json(data))
+    return parser(data)
 
 
 def _infer_type(data: dict[str, Any]) -> str | None:

@@ -141,11 +141,14 @@ class Exchange:
             self._check_limits()
             for name, data in self._messages.feed(chunk):
                 event = read_message(name, data)
-                if event is not None:
-                    updates = self._reader.feed(event)
-                    if self.turn.is_complete:
-                        self._finish()
+                if event is None:
+                    continue
+                updates = self._reader.feed(event)
+                if self.turn.is_complete:
+                    self._finish()
                     yield from updates
+                    return
+                yield from updates
         except ProtocolError as error:
             error.turn = self.turn
             raise
@@ -160,7 +163,14 @@ class Exchange:
         self._started_at = self._clock.monotonic()
         try:
             yield from self._settle(ticket)
-            yield from self._ask(self._make_request())
+            try:
+                yield from self._ask(self._make_request())
+            except NotFoundError:
+                if not self._may_fork():
+                    raise
+                self._sessions.drop(self._session_id)
+                yield from self._open_session(ticket, self._decide(Known(is_gone=True)))
+                yield from self._ask(self._make_request())
         except ProtocolError as error:
             error.turn = self.turn
             raise
@@ -190,7 +200,11 @@ class Exchange:
         plan = yield from self._settle_on_anchor(ticket)
         if isinstance(plan, Continue):
             self.turn.prompt = plan.prompt
-            return
+        else:
+            yield from self._open_session(ticket, plan)
+
+    def _open_session(self, ticket: Ticket, plan: Plan) -> Flow[None]:
+        assert isinstance(plan, (Start, Fork))
         self._known.queue.leave(ticket)
         summary = yield from call(operations.create(self._index_ids, None), self._policy, self._clock)
         self._opened_session = True
@@ -211,6 +225,11 @@ class Exchange:
                 plan = self._decide((yield from self._look_for_anchor()))
         assert not isinstance(plan, Look)
         return plan
+
+    def _may_fork(self) -> bool:
+        """Whether the session at hand was only taken up because an answer named it."""
+        conversation = self._conversation
+        return conversation is not None and conversation.session_id is None and not self._opened_session
 
     def _decide(self, known: Known) -> Plan:
         assert self._conversation is not None
@@ -261,11 +280,11 @@ class Exchange:
             detail = yield from call(operations.retrieve(self._session_id), self._policy, self._clock)
             is_running = bool(detail.turns) and not detail.turns[-1].is_complete
             if not (is_running and self._known.may_be_running) or self._is_too_late(pause):
-                break
+                self._deadline = None
+                self._known.learn(len(detail.turns), self._clock.monotonic())
+                self._known.index_ids = detail.index_ids
+                return
             yield Wait(pause)
-        self._deadline = None
-        self._known.learn(len(detail.turns), self._clock.monotonic())
-        self._known.index_ids = detail.index_ids
 
     def _make_request(self) -> operations.Request:
         bound = self._known.index_ids

@@ -12,6 +12,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+DELTA_TYPES = ("text_delta", "thinking_delta")
+"""Messages whose `content` may begin or end with half a character."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -25,7 +28,7 @@ def read_json(data: bytes) -> Any:
         return from_json(data)
     except ValueError:
         try:
-            return json.loads(data.decode("utf-8", "replace"))
+            return json.loads(data.decode("utf-8", "replace"), object_pairs_hook=_mend_object)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
 
@@ -37,15 +40,18 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def well_formed_json(value: Any) -> Any:
-    """Apply `well_formed` to every string inside a JSON value."""
+def _mend_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make every string of an object well-formed, but for a delta's: the next one may bring the other half."""
+    found = dict(pairs)
+    if found.get("type") in DELTA_TYPES:
+        return found
+    return {well_formed(key): _mend(value) for key, value in pairs}
+
+
+def _mend(value: Any) -> Any:
     if isinstance(value, str):
         return well_formed(value)
-    if isinstance(value, list):
-        return [well_formed_json(item) for item in value]
-    if isinstance(value, dict):
-        return {well_formed(key): well_formed_json(item) for key, item in value.items()}
-    return value
+    return [_mend(item) for item in value] if isinstance(value, list) else value
 
 
 def split_trailing_half(text: str) -> tuple[str, str]:

@@ -70,5 +70,6 @@ class KnownSessions:
             self._sessions.pop(session_id, None)
 
     def _drop_oldest(self) -> None:
-        oldest = next(name for name, known in self._sessions.items() if known.queue.is_idle)
-        del self._sessions[oldest]
+        oldest = next((name for name, known in self._sessions.items() if known.queue.is_idle), None)
+        if oldest is not None:
+            del self._sessions[oldest]

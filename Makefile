@@ -1,0 +1,51 @@
+# Everything runs in .venv, which is made when it is first needed and brought up to date when pyproject.toml changes.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
+BIN := .venv/bin
+
+.PHONY: help demo test lint types wheel clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    a first conversation, in this terminal, without a key'
+	@echo 'make test    every test'
+	@echo 'make lint    style, formatting, types, and which module may import which'
+	@echo 'make types   types alone'
+	@echo 'make wheel   build the wheel and prove that it works by itself'
+	@echo 'make clean   remove .venv and everything that was made'
+
+demo: .venv/demo-installed
+	@$(BIN)/llama-cloud-chat demo
+
+test: .venv/dev-installed
+	$(BIN)/python -m pytest
+
+lint: types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/dev-installed
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+
+wheel: .venv/dev-installed
+	.ci/check-wheel $(BIN)/python
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+
+.venv/demo-installed: pyproject.toml | .venv/bin/python
+	@echo 'Setting up .venv (a minute or two, once) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[langchain,llama-index,cli]'
+	@touch $@
+
+.venv/dev-installed: pyproject.toml | .venv/bin/python
+	@echo 'Setting up .venv with the development tools (a minute or two, once) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/demo-installed
+
+.venv/bin/python:
+	@test -n '$(PYTHON)' || { echo 'This needs Python 3.10 or newer; none was found. Name one: make PYTHON=/path/to/python3'; exit 2; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo 'Python could not make .venv; on Debian and Ubuntu: apt install python3-venv'; exit 2; }

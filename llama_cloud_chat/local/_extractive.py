@@ -1,0 +1,256 @@
+"""The agent that is used when none is given: it looks things up and quotes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ._agent import AgentTurn, WireEvent, speak
+from ._search import content_words
+from ._sentences import Sentence, sentences, speaks_of, stems
+
+_MAX_SENTENCES = 4
+# How good a sentence must be, measured by the best one, to be quoted beside it.
+_LEAST_SHARE = 0.4
+_READ_CHARS = 2000
+_LEAD_CHARS = 400
+_GREP_CONTEXT = 80
+_NO_INDEX = "This session has no index to search. Create it with index_ids, or send them with the message."
+_CONNECTIVE = re.compile(
+    r"\s*(?:and|but|or|so|also|what else|what about|how about|why|anything else|tell me more|more|go on)\b",
+    re.I,
+)
+_POINTER = re.compile(r"\b(?:it|its|that|this|they|them|their|those|these|else|more|same)\b", re.I)
+_PIECE = re.compile(r"\s*\S+\s*")
+
+
+def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
+    """Answer in sentences taken from the passages that match the prompt, each with its source.
+
+    It knows no language model: it looks up the prompt's content words (a follow-up's together with those of
+    the question it follows), reports its tool calls, and says so plainly when nothing matches.
+    """
+    question = _understand(turn)
+    yield from speak("thinking", _PIECE.findall(_thoughts(question)))
+    if not turn.tools.index_ids:
+        answer = _NO_INDEX
+    elif question.file is None:
+        answer = _compose(question, (yield from _retrieve(turn, question)))
+    else:
+        answer = _compose(question, (yield from _look_into(turn, question, question.file)))
+    yield from speak("text", _PIECE.findall(answer))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a prompt asks for.
+
+    Attributes:
+        words: Its own content words.
+        carried: Those of the question it follows on from.
+        previous: That question, the last one that stands on its own.
+        file: The file it names, as `find` lists it.
+        said: What the session's answers hold so far, if it follows on from them.
+    """
+
+    words: list[str]
+    carried: list[str]
+    previous: str
+    file: dict[str, str] | None
+    said: str
+
+    @property
+    def all_words(self) -> list[str]:
+        return [*self.words, *self.carried]
+
+
+@dataclass(frozen=True)
+class _Extract:
+    """A piece of a document to take sentences from."""
+
+    content: str
+    file_name: str
+    page: int | None
+    relevance: float
+
+
+def _understand(turn: AgentTurn) -> _Question:
+    file = _named_file(turn)
+    words = content_words(turn.prompt)
+    if file is not None:
+        names = _names(file["file_name"])
+        words = [word for word in words if word not in names]
+    carried: list[str] = []
+    previous = ""
+    earlier = [event["content"] for event in turn.history if event.get("type") == "user_input"]
+    following = file is None and _follows(turn.prompt, words)
+    # A follow-up may follow a follow-up: go back to the question that stands on its own.
+    while following and earlier:
+        prompt = earlier.pop()
+        previous = " ".join(prompt.split())
+        carried = [*content_words(prompt), *carried]
+        following = _follows(prompt, content_words(prompt))
+    carried = [word for word in dict.fromkeys(carried) if word not in words]
+    return _Question(words, carried, previous, file, _said(turn) if previous else "")
+
+
+def _follows(prompt: str, words: Sequence[str]) -> bool:
+    return len(words) < 2 or (len(words) <= 4 and bool(_CONNECTIVE.match(prompt) or _POINTER.search(prompt)))
+
+
+def _said(turn: AgentTurn) -> str:
+    answers = (event["content"] for event in turn.history if event.get("type") == "text")
+    return " ".join(" ".join(answers).split())
+
+
+def _named_file(turn: AgentTurn) -> dict[str, str] | None:
+    """Return the file whose name the prompt spells out, the longest if there are several."""
+    prompt = turn.prompt.lower()
+    if "." not in prompt:
+        return None
+    named = [item for item in turn.tools.find()["items"] if _spells_out(prompt, item["file_name"])]
+    return max(named, key=lambda item: len(item["file_name"]), default=None)
+
+
+def _spells_out(prompt: str, file_name: str) -> bool:
+    return any(
+        name in prompt and re.search(rf"(?<![\w./-]){re.escape(name)}(?!\w)", prompt) for name in _names(file_name)
+    )
+
+
+def _names(file_name: str) -> set[str]:
+    return {file_name.lower(), file_name.lower().rpartition("/")[2]}
+
+
+def _thoughts(question: _Question) -> str:
+    if question.words:
+        thoughts = [f"The question is about {_listed(question.words)}."]
+    else:
+        thoughts = ["The question has no content words of its own."]
+    if question.carried:
+        thoughts.append(f'It follows on from "{question.previous}", so I also look for {_listed(question.carried)}.')
+    if question.file is not None:
+        thoughts.append(f"It names {question.file['file_name']}, so I look into that file.")
+    else:
+        thoughts.append("I search the indexes for passages that speak of it.")
+    return " ".join(thoughts)
+
+
+def _use(
+    turn: AgentTurn, number: int, tool: Callable[..., dict[str, Any]], **arguments: Any
+) -> Generator[WireEvent, None, dict[str, Any]]:
+    """Use a tool, and report its use."""
+    report = {"call_id": f"call-{turn.number}-{number}", "name": tool.__name__}
+    yield {"type": "tool_call", **report, "arguments": arguments}
+    result = tool(**arguments)
+    yield {"type": "tool_result", **report, "result": result}
+    return result
+
+
+def _retrieve(turn: AgentTurn, question: _Question) -> Generator[WireEvent, None, list[_Extract]]:
+    """Search the indexes and keep what speaks of enough of the question."""
+    words = question.all_words
+    answer = yield from _use(turn, 1, turn.tools.retrieve, query=" ".join(words) or turn.prompt, top_k=6)
+    # A long question has words that no answer needs; of a short one, most must be there.
+    needed = 0.5 if len(words) <= 3 else 0.3
+    return [
+        _Extract(
+            result["content"],
+            result["metadata"]["file_name"],
+            result["static_fields"]["page_range_start"],
+            result["score"] * result["rerank_score"],
+        )
+        for result in answer["results"]
+        if words and result["rerank_score"] >= needed
+    ]
+
+
+def _look_into(
+    turn: AgentTurn, question: _Question, file: dict[str, str]
+) -> Generator[WireEvent, None, list[_Extract]]:
+    """Find the question's words in one file, and read on from where most of them are."""
+    file_id, offset = file["file_id"], 0
+    if question.words:
+        pattern = "|".join(question.words)
+        found = yield from _use(turn, 1, turn.tools.grep, file_id=file_id, pattern=pattern, context_chars=_GREP_CONTEXT)
+        if not found["items"]:
+            return []
+        offset = max(_densest(found["items"], question.words) - _LEAD_CHARS, 0)
+    reading = yield from _use(turn, 2, turn.tools.read, file_id=file_id, offset=offset, max_length=_READ_CHARS)
+    return [_Extract(_whole_lines(reading["content"], offset), file["file_name"], None, 1.0)]
+
+
+def _densest(items: Sequence[dict[str, Any]], words: Sequence[str]) -> int:
+    """Return the offset from which one reading covers the most of the words."""
+
+    def covered(start: int) -> int:
+        near = [item["content"].lower() for item in items if start <= item["start_char"] < start + _READ_CHARS // 2]
+        return sum(any(word in content for content in near) for word in words)
+
+    starts: list[int] = [item["start_char"] for item in items]
+    return max(starts, key=covered)
+
+
+def _whole_lines(content: str, offset: int) -> str:
+    """Leave out the lines that the reading cut at its ends."""
+    first = content.find("\n", 0, _LEAD_CHARS) + 1 if offset else 0
+    last = content.rfind("\n", first) if len(content) == _READ_CHARS else len(content)
+    return content[first : last if last > first else len(content)]
+
+
+def _compose(question: _Question, extracts: Sequence[_Extract]) -> str:
+    """Put the answer together from the best sentences, each with its source."""
+    best = _best(question, extracts)
+    if best:
+        return "\n\n".join(best)
+    where = question.file["file_name"] if question.file else "the indexes"
+    further = "further " if extracts and question.said else ""
+    about = f" about {_listed(question.all_words)}" if question.all_words else ""
+    return f"I found nothing {further}in {where}{about}."
+
+
+def _best(question: _Question, extracts: Sequence[_Extract]) -> list[str]:
+    """Return the sentences that say most of what is asked, as they go into the answer."""
+    weights = _weights(question, extracts)
+    top = max((extract.relevance for extract in extracts), default=0.0) or 1.0
+    scored: dict[str, tuple[float, str]] = {}
+    for extract in extracts:
+        name = stems(extract.file_name)
+        # What the file's name says holds for each of its sentences, and sets none of them apart.
+        around = sum(weight for word, weight in weights.items() if speaks_of(word, name))
+        telling = {word: each for word, each in weights.items() if not speaks_of(word, name)} or weights
+        for sentence in sentences(extract.content):
+            if sentence.text in scored or sentence.text in question.said:
+                continue
+            held = stems(sentence.text + sentence.code)
+            inside = sum(weight for word, weight in telling.items() if speaks_of(word, held))
+            if inside or not weights:
+                score = (inside + around / 2) * (0.5 + extract.relevance / top / 2)
+                scored[sentence.text] = score, _quote(sentence, extract)
+    best = sorted(scored.values(), key=lambda pair: -pair[0])[:_MAX_SENTENCES]
+    return [text for score, text in best if score >= _LEAST_SHARE * best[0][0]]
+
+
+def _weights(question: _Question, extracts: Sequence[_Extract]) -> dict[str, float]:
+    """Weigh each word: one that every extract holds says little about which sentence to take."""
+    held = [stems(f"{extract.file_name} {extract.content}") for extract in extracts]
+
+    def weight(word: str) -> float:
+        holding = sum(speaks_of(word, each) for each in held)
+        return math.log(1 + (len(held) + 1) / (holding + 0.5))
+
+    own = {word: weight(word) for word in question.words}
+    return own | {word: weight(word) / 2 for word in question.carried}
+
+
+def _quote(sentence: Sentence, extract: _Extract) -> str:
+    page = "" if extract.page is None else f", page {extract.page}"
+    quote = f"{sentence.text} ({extract.file_name}{page})"
+    return f"{quote}\n\n{sentence.code}" if sentence.code else quote
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

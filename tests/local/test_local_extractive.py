@@ -1,0 +1,131 @@
+"""The extractive agent: it really looks things up, quotes them with their source, and says when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from local_harness import HANDBOOK
+
+from llama_cloud_chat.local import AgentTurn, extractive_agent
+from llama_cloud_chat.local._documents import Collection, Document
+from llama_cloud_chat.local._search import Library
+from llama_cloud_chat.local._store import encode
+
+LIBRARY = Library([Collection("idx-1", "Handbook", [Document(*item) for item in sorted(HANDBOOK.items())])])
+INDEXES = ["idx-1"]
+
+
+class Conversation:
+    """Asks the agent, turn after turn."""
+
+    def __init__(self, index_ids: Sequence[str] = INDEXES) -> None:
+        self.history: list[dict[str, Any]] = []
+        self.index_ids = index_ids
+        self.number = 0
+
+    def ask(self, prompt: str) -> list[dict[str, Any]]:
+        self.number += 1
+        past = [encode(event) for event in self.history]
+        turn = AgentTurn("ses-1", self.number, prompt, LIBRARY.tools(self.index_ids), past=past)
+        events = [event for event in extractive_agent(turn) if not event["type"].endswith("_delta")]
+        self.history += [{"type": "user_input", "content": prompt}, *events, {"type": "stop"}]
+        return events
+
+
+@pytest.fixture
+def chat() -> Conversation:
+    return Conversation()
+
+
+def text_of(events: list[dict[str, Any]]) -> str:
+    return str(events[-1]["content"])
+
+
+def thinking_of(events: list[dict[str, Any]]) -> str:
+    return str(events[0]["content"])
+
+
+def calls_in(events: list[dict[str, Any]]) -> list[str]:
+    return [event["name"] for event in events if event["type"] == "tool_call"]
+
+
+def test_an_answer_is_made_of_sentences_with_their_source(chat: Conversation) -> None:
+    events = chat.ask("How many days of paid leave are there?")
+    assert [event["type"] for event in events] == ["thinking", "tool_call", "tool_result", "text"]
+    assert events[1]["name"] == events[2]["name"] == "retrieve"
+    assert events[1]["call_id"] == events[2]["call_id"]
+    for paragraph in text_of(events).split("\n\n"):
+        sentence, _, source = paragraph.rpartition(" (")
+        name = source.rstrip(")").split(",")[0]
+        assert sentence in HANDBOOK[name]
+    assert text_of(events).startswith("Everyone has 30 days of paid leave each year. (leave.md)")
+
+
+def test_a_source_with_pages_names_the_page(chat: Conversation) -> None:
+    assert "(travel.txt, page 2)" in text_of(chat.ask("Who books the hotels?"))
+
+
+@pytest.mark.parametrize("prompt", ["What is the capital of Mongolia?", "Quantum chromodynamics?", "¿?", "the"])
+def test_it_says_plainly_when_nothing_matches(chat: Conversation, prompt: str) -> None:
+    events = chat.ask(prompt)
+    assert calls_in(events) == ["retrieve"]
+    assert text_of(events).startswith("I found nothing in the indexes")
+
+
+def test_a_follow_up_knows_what_was_asked_and_says_something_new(chat: Conversation) -> None:
+    first = text_of(chat.ask("How many days of paid leave are there?"))
+    second = chat.ask("What else does it say about that?")
+    assert 'It follows on from "How many days of paid leave are there?"' in thinking_of(second)
+    assert "leave" in second[1]["arguments"]["query"]
+    assert text_of(second) not in first
+    third = chat.ask("And what else?")
+    assert 'It follows on from "How many days of paid leave are there?"' in thinking_of(third)
+    for _ in range(5):
+        last = text_of(chat.ask("And what else?"))
+    assert last.startswith("I found nothing further in the indexes about")
+
+
+def test_a_follow_up_with_words_of_its_own_adds_them(chat: Conversation) -> None:
+    chat.ask("How many days of paid leave are there?")
+    events = chat.ask("And when sick?")
+    assert events[1]["arguments"]["query"].split()[0] == "sick"
+    assert "leave" in events[1]["arguments"]["query"]
+    assert "doctor's note" in text_of(events)
+
+
+def test_a_new_question_is_not_mixed_with_the_old_one(chat: Conversation) -> None:
+    chat.ask("How many days of paid leave are there?")
+    events = chat.ask("Which editor licences does the office buy?")
+    assert "leave" not in events[1]["arguments"]["query"]
+    assert "follows" not in thinking_of(events)
+
+
+@pytest.mark.parametrize("name", ["tools/editor.rst", "editor.rst", "Editor.RST"])
+def test_a_question_that_names_a_file_looks_into_it(chat: Conversation, name: str) -> None:
+    events = chat.ask(f"What does {name} say about licences?")
+    assert calls_in(events) == ["grep", "read"]
+    assert text_of(events) == "Licences are bought by the office. (tools/editor.rst)"
+
+
+def test_a_file_named_without_a_question_is_read(chat: Conversation) -> None:
+    events = chat.ask("What does travel.txt say?")
+    assert calls_in(events) == ["read"]
+    assert "Trains are preferred" in text_of(events)
+
+
+def test_a_file_that_does_not_hold_the_words_is_said_to_say_nothing(chat: Conversation) -> None:
+    events = chat.ask("What does travel.txt say about zebras?")
+    assert calls_in(events) == ["grep"]
+    assert text_of(events) == "I found nothing in travel.txt about zebras."
+
+
+def test_without_an_index_it_says_how_to_give_one() -> None:
+    events = Conversation([]).ask("How many days?")
+    assert calls_in(events) == []
+    assert "index_ids" in text_of(events)
+
+
+def test_the_same_question_is_answered_the_same_way() -> None:
+    assert Conversation().ask("Who books the hotels?") == Conversation().ask("Who books the hotels?")

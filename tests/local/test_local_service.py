@@ -1,0 +1,334 @@
+"""Starting, stopping, restarting; and what bad input is answered with."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from local_harness import Api, write_docs
+
+from llama_cloud_chat._errors import ConfigurationError
+from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
+
+Start = Callable[..., LocalService]
+Connect = Callable[[LocalService], Api]
+
+
+def test_sessions_survive_a_restart_on_the_same_data_file(
+    tmp_path: Path, handbook: Path, start: Start, connect: Connect
+) -> None:
+    data = tmp_path / "sessions.db"
+    with LocalService(handbook, data=data, api_key="k" * 20) as first:
+        api = connect(first)
+        session_id = api.create(index_ids=first.index_ids, shared_access="read_only")
+        api.ask(session_id, "How many days of leave?")
+        before = api.http.get(f"/api/v1/chat/{session_id}").json()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["sessions.db"]
+    api = connect(start(handbook, data=data, api_key="k" * 20))
+    assert api.http.get(f"/api/v1/chat/{session_id}").json() == before
+    again = api.ask(session_id, "What else does it say about that?")
+    assert again[-1]["is_error"] is False
+    assert "skipped_index_ids" not in again[-1]
+    assert "How many days of leave?" in next(e for e in again if e["type"] == "thinking")["content"]
+
+
+def test_a_turn_that_was_running_when_the_process_died_is_closed(
+    tmp_path: Path, start: Start, connect: Connect
+) -> None:
+    data = tmp_path / "sessions.db"
+    with LocalService([], data=data, agent=lambda turn: speak("text", ["hi"])) as service:
+        api = connect(service)
+        session_id = api.create()
+        api.ask(session_id)
+    with sqlite3.connect(data) as db:
+        # As a process leaves it that dies after the first delta.
+        db.execute("DELETE FROM events WHERE position > 1")
+        db.execute("UPDATE events SET data = ? WHERE position = 1", ('{"type":"text_delta","content":"h"}',))
+        db.execute("UPDATE sessions SET is_running = 1, job = NULL")
+    db.close()
+    api = connect(start(data=data, agent=lambda turn: speak("text", ["again"])))
+    history = api.events(session_id)
+    assert [event["type"] for event in history] == ["user_input", "text_delta", "stop"]
+    assert history[-1]["is_error"] is True
+    assert "restarted" in history[-1]["error"]
+    assert api.summary(session_id)["job_metadata"]["is_error"] is True
+    assert api.ask(session_id)[-1]["is_error"] is False
+
+
+def test_a_bound_session_whose_index_is_gone_skips_it(
+    tmp_path: Path, handbook: Path, start: Start, connect: Connect
+) -> None:
+    data = tmp_path / "sessions.db"
+    with LocalService(handbook, data=data) as service:
+        session_id = connect(service).create(index_ids=service.index_ids)
+        index_ids = service.index_ids
+    api = connect(start(data=data))
+    assert api.ask(session_id, "Leave?")[-1]["skipped_index_ids"] == index_ids
+
+
+def test_the_index_ids_are_in_the_order_of_docs_and_stay_the_same(tmp_path: Path, start: Start) -> None:
+    one = write_docs(tmp_path / "one", {"a.md": "One."})
+    two = write_docs(tmp_path / "two", {"b.md": "Two."})
+    first = start([one, two])
+    second = start([two, str(one), two / "b.md"])
+    assert first.index_ids == second.index_ids[1::-1]
+    assert len(set(second.index_ids)) == 3
+    assert list(first.index_names.values()) == ["one", "two"]
+
+
+def test_each_service_has_its_own_key_and_port(start: Start) -> None:
+    services = [start() for _ in range(3)]
+    assert len({service.api_key for service in services}) == 3
+    assert len({service.base_url for service in services}) == 3
+    assert all(len(service.api_key) >= 32 for service in services)
+    assert services[0].api_key not in repr(services[0])
+
+
+def test_a_service_is_started_once_at_a_time(start: Start) -> None:
+    with raises_one_sentence("already running"):
+        start().start()
+
+
+@pytest.mark.parametrize(("host", "address"), [("localhost", "127.0.0.1"), ("::1", "[::1]")])
+def test_a_service_listens_on_any_loopback_address(host: str, address: str, start: Start) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        if ":" in host:
+            pytest.skip("this machine has no IPv6")
+    service = start(host=host)
+    assert service.base_url.startswith(f"http://{address}:")
+    assert httpx.get(f"{service.base_url}/openapi.json").status_code == 200
+
+
+def test_a_service_can_be_started_again_after_it_was_stopped(connect: Connect) -> None:
+    service = LocalService([])
+    for _ in range(3):
+        with service:
+            assert connect(service).http.get("/api/v1/chat").json()["items"] == []
+        service.stop()
+    with pytest.raises(ConfigurationError, match="not running"):
+        _ = service.base_url
+
+
+def test_nothing_is_left_behind_when_a_service_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = set(threading.enumerate())
+    with LocalService([]) as service:
+        assert httpx.get(f"{service.base_url}/openapi.json").status_code == 200
+        assert list(tmp_path.iterdir())
+    assert set(threading.enumerate()) <= before
+    assert list(tmp_path.iterdir()) == []
+    gc.collect()
+
+
+async def test_a_service_starts_and_stops_inside_a_running_event_loop() -> None:
+    with LocalService([]) as service:
+        async with httpx.AsyncClient() as http:
+            answer = await http.get(f"{service.base_url}/openapi.json")
+    assert answer.status_code == 200
+    await asyncio.sleep(0)
+
+
+def test_the_installed_packages_are_read_when_no_docs_are_given(start: Start, connect: Connect) -> None:
+    service = start(None)
+    api = connect(service)
+    assert list(service.index_names.values()) == ["Installed packages"]
+    events = api.ask(api.create(index_ids=service.index_ids), "How do I set a timeout in httpx?")
+    (result,) = [event["result"] for event in events if event["type"] == "tool_result"]
+    assert "httpx.md" in {each["metadata"]["file_name"] for each in result["results"]}
+    answer = events[-2]["content"]
+    assert "httpx" in answer.lower()
+    assert "timeout" in answer.lower()
+
+
+def raises_one_sentence(match: str) -> Any:
+    return pytest.raises(ConfigurationError, match=match)
+
+
+@pytest.mark.parametrize(
+    ("files", "docs", "message"),
+    [
+        ({}, "missing", "no folder or file"),
+        ({"empty/note.pdf": "x"}, "empty", "holds nothing the service can read.*\\.md"),
+        ({"void/a.md": " \n"}, "void", "holds nothing the service can read.*a.md is empty"),
+        ({"hidden/.git/a.md": "text"}, "hidden", "holds nothing"),
+        ({"one.pdf": "x"}, "one.pdf", "not a text file"),
+        ({"void.md": ""}, "void.md", "is empty"),
+        ({"nul.txt": "a\0b"}, "nul.txt", "binary data"),
+    ],
+)
+def test_docs_that_cannot_be_read_are_one_clear_sentence(
+    tmp_path: Path, files: dict[str, str], docs: str, message: str
+) -> None:
+    write_docs(tmp_path, files)
+    data = tmp_path / "sessions.db"
+    with raises_one_sentence(message) as caught:
+        LocalService(tmp_path / docs, data=data).start()
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert not data.exists()
+
+
+def test_a_file_that_is_not_utf8_is_one_clear_sentence(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    with raises_one_sentence("latin.txt.*not text in UTF-8"):
+        LocalService(tmp_path / "latin.txt").start()
+
+
+def test_a_bad_file_in_a_good_folder_is_skipped_and_listed(handbook: Path, start: Start) -> None:
+    (handbook / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    (handbook / "void.md").write_text("")
+    os.mkfifo(handbook / "pipe.md")
+    (handbook / "dangling.md").symlink_to(handbook / "nowhere.md")
+    service = start(handbook)
+    assert {each.path.name: each.reason for each in service.skipped} == {
+        "latin.txt": "is not text in UTF-8",
+        "void.md": "is empty",
+        "pipe.md": "is not a regular file",
+        "dangling.md": "is not a regular file",
+    }
+
+
+def test_a_file_that_is_too_large_is_skipped(handbook: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama_cloud_chat.local._documents.MAX_FILE_BYTES", 150)
+    assert [each.path.name for each in start(handbook).skipped] == ["leave.md"]
+
+
+def test_docs_given_twice_are_refused(handbook: Path) -> None:
+    with raises_one_sentence("given twice"):
+        LocalService([handbook, str(handbook)]).start()
+
+
+def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with raises_one_sentence(f"Port {port} .*choose another"):
+            LocalService([], port=port, data=tmp_path / "sessions.db").start()
+    assert list(tmp_path.iterdir()) == []
+    assert start(port=port).base_url == f"http://127.0.0.1:{port}"
+
+
+def test_a_data_file_from_something_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    text, database, newer = tmp_path / "notes.txt", tmp_path / "other.db", tmp_path / "newer.db"
+    text.write_text("These are my notes. " * 100)
+    with sqlite3.connect(database) as db:
+        db.execute("CREATE TABLE sessions (x)")
+    db.close()
+    with LocalService([], data=newer):
+        pass
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    for path, message in [(text, "not a data file"), (database, "not a data file"), (newer, "format 99")]:
+        before = path.read_bytes()
+        with raises_one_sentence(message):
+            LocalService([], data=path).start()
+        assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(("name", "message"), [("folder", "is a folder"), ("no/such/file.db", "create it")])
+def test_a_data_file_that_cannot_be_made_is_one_clear_sentence(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with raises_one_sentence(message):
+        LocalService([], data=tmp_path / name).start()
+
+
+def test_a_data_file_that_is_damaged_is_one_clear_sentence(tmp_path: Path) -> None:
+    data = tmp_path / "sessions.db"
+    with LocalService([], data=data):
+        pass
+    content = data.read_bytes()
+    data.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+    with raises_one_sentence("cannot be used.*name another file"):
+        LocalService([], data=data).start()
+
+
+def test_a_data_file_serves_one_service_at_a_time(tmp_path: Path, start: Start, connect: Connect) -> None:
+    data = tmp_path / "sessions.db"
+    api = connect(start(data=data))
+    session_id = api.create()
+    with raises_one_sentence("in use by another service"):
+        LocalService([], data=data).start()
+    assert api.events(session_id) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"host": "0.0.0.0"}, "loopback"),
+        ({"host": "example.com"}, "loopback"),
+        ({"port": 70000}, "65535"),
+        ({"pace": -1}, "pace"),
+        ({"pace": float("nan")}, "pace"),
+        ({"keep_alive": 0}, "keep_alive"),
+        ({"api_key": ""}, "api_key"),
+        ({"api_key": "a b\n"}, "api_key"),
+    ],
+)
+def test_an_argument_that_cannot_work_is_refused_at_once(arguments: dict[str, Any], message: str) -> None:
+    with raises_one_sentence(message):
+        LocalService([], **arguments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serving_in_the_foreground_ends_cleanly_on_a_signal(number: int) -> None:
+    program = (
+        "from llama_cloud_chat.local import LocalService\n"
+        "service = LocalService([])\n"
+        "service.serve_forever(lambda each: print(each.base_url, flush=True))\n"
+        "print('stopped', service)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        base_url = process.stdout.readline().strip()
+        assert httpx.get(f"{base_url}/openapi.json").status_code == 200
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "stopped <LocalService stopped>\n", "")
+
+
+def test_serving_in_the_foreground_needs_the_main_thread() -> None:
+    caught: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            LocalService([]).serve_forever()
+        except ConfigurationError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert "main thread" in str(caught[0])
+
+
+def test_an_agent_that_hangs_does_not_keep_the_service_from_stopping(connect: Connect) -> None:
+    release = threading.Event()
+
+    def hang(turn: AgentTurn) -> Iterator[WireEvent]:
+        yield {"type": "text_delta", "content": "x"}
+        release.wait(60)
+
+    service = LocalService([], agent=hang).start()
+    api = connect(service)
+    with api.stream(api.create()) as events:
+        next(events)
+        service.stop()
+        assert next(events)["type"] == "stop"
+    release.set()
