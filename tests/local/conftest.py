@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_harness import Api, write_docs
+from tests.local.harness import Api, write_docs
 
 from llama_cloud_chat.local import LocalService
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from local_harness import Api
+from tests.local.harness import Api
 
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
 from llama_cloud_chat.local._turns import _Ledger

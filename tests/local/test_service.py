@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from local_harness import Api, write_docs
+from tests.local.harness import Api, write_docs
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak

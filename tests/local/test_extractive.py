@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from local_harness import HANDBOOK
+from tests.local.harness import HANDBOOK
 
 from llama_cloud_chat.local import AgentTurn, extractive_agent
 from llama_cloud_chat.local._documents import Collection, Document

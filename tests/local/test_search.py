@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_harness import HANDBOOK, write_docs
+from tests.local.harness import HANDBOOK, write_docs
 
 from llama_cloud_chat.local import Tools
 from llama_cloud_chat.local._documents import (
