@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ._errors import ChatError
+from ._errors import ChatError, ProtocolError
 from ._events import Event, TextDelta
 from ._exchange import Exchange, StreamEnded
 from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
@@ -64,8 +65,9 @@ class AsyncTurnStream:
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the answer's text alone; the pieces add up to `turn.text`."""
+        events = self.__aiter__()  # kept until it is closed, or only its finalizer would do that
         try:
-            async for event in self:
+            async for event in events:
                 if type(event) is TextDelta:
                     yield event.content
         finally:
@@ -101,21 +103,23 @@ def _is_running(events: weakref.ref[AsyncGenerator[Event, None]]) -> bool:
 
 async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Line) -> AsyncGenerator[Event, None]:
     signal = asyncio.Event()
-    line.wake = _from_any_thread(signal)
+    line.wake = _from_any_thread(signal.set)
     ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
     flow = exchange.run(ticket)
     outcome: object = None
     try:
-        while not line.is_cut:
+        while not line.is_cut():
             command: Command = flow.send(outcome)
             outcome = None
             if isinstance(command, OpenStream):
-                outcome = answer = await _open(client, command)
+                outcome = answer = await _open(client, command, line)
                 if isinstance(answer, httpx.Response):
-                    line.response = answer
+                    line.attach(answer)
                     chunks = answer.aiter_raw()
                     try:
                         async for chunk in chunks:
+                            if line.is_cut():
+                                break
                             for event in exchange.read(chunk):
                                 yield event
                             if exchange.turn.is_complete:
@@ -124,7 +128,7 @@ async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Li
                     except httpx.HTTPError as error:
                         outcome = StreamEnded(failure_of(error, client.config).error)
                     finally:
-                        line.response = None
+                        line.attach(None)
                         await _hang_up(answer, chunks, is_over=exchange.turn.is_complete)
             elif isinstance(command, Deliver):
                 for event in command.events:
@@ -138,17 +142,26 @@ async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Li
                 await client._clock.wait_async(signal, command.seconds)
     except StopIteration:
         pass
+    except ProtocolError as error:
+        error.turn = exchange.turn
+        raise
+    except asyncio.CancelledError:
+        if not line.is_cut() or _was_cancelled_by_others():
+            raise
     finally:
         flow.close()
         await _say_farewell(client, exchange)
 
 
-async def _open(client: AsyncChatClient, command: OpenStream) -> httpx.Response | Outcome:
+async def _open(client: AsyncChatClient, command: OpenStream, line: Line) -> httpx.Response | Outcome:
     """Send the prompt; return the response whose stream is to be read, or what came instead."""
+    wake, line.wake = line.wake, _from_any_thread(_reader().cancel)  # until there is a line to cut
     try:
         response = await client._open(command.request)
     except httpx.HTTPError as error:
         return failure_of(error, client.config)
+    finally:
+        line.wake = wake
     try:
         if response.status_code != 200:
             answer = await client._read(response)
@@ -179,13 +192,13 @@ async def _no_events() -> AsyncIterator[Event]:
     yield
 
 
-def _from_any_thread(signal: asyncio.Event) -> Callable[[], None]:
-    """Return what sets `signal` from any thread; a loop that is closed has nobody left to wake."""
+def _from_any_thread(act: Callable[[], object]) -> Callable[[], None]:
+    """Return what acts on this loop from any thread; a loop that is closed has nobody left to wake."""
     loop = asyncio.get_running_loop()
 
     def wake() -> None:
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(signal.set)
+            loop.call_soon_threadsafe(act)
 
     return wake
 
@@ -197,3 +210,17 @@ async def _say_farewell(client: AsyncChatClient, exchange: Exchange) -> None:
             await client._run(farewell, max_retries=1)
         except ChatError as error:
             LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
+
+
+def _reader() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def _was_cancelled_by_others() -> bool:
+    """Take back our own cancelling of the task that reads; return whether somebody else wants it cancelled too.
+
+    Before Python 3.11 that cannot be known.
+    """
+    return sys.version_info >= (3, 11) and _reader().uncancel() > 0

@@ -116,6 +116,8 @@ class Exchange:
         self._known = SessionKnowledge()
         self._config = config
         self._clock = clock
+        self._most_bytes = config.max_body_bytes
+        self._most_seconds = config.timeout.total
         self._policy = RetryPolicy(config.max_retries)
         self._reader = TurnReader(self.turn)
         self._messages = MessageDecoder(config.max_event_bytes)
@@ -136,22 +138,24 @@ class Exchange:
             ProtocolError: They are not this API's.
             APITimeoutError: The turn takes longer than allowed.
         """
-        try:
-            self.received_bytes += len(chunk)
+        self.received_bytes += len(chunk)
+        if self.received_bytes > self._most_bytes or self._most_seconds is not None:
             self._check_limits()
-            for name, data in self._messages.feed(chunk):
-                event = read_message(name, data)
-                if event is None:
-                    continue
-                updates = self._reader.feed(event)
-                if self.turn.is_complete:
-                    self._finish()
-                    yield from updates
-                    return
+        for name, data in self._messages.feed(chunk):
+            event = read_message(name, data)
+            if event is None:
+                continue
+            if self._reader.extend(event):
+                yield event
+                continue
+            updates = self._reader.feed(event)
+            if self.turn.is_complete:
+                self._finish()
                 yield from updates
-        except ProtocolError as error:
-            error.turn = self.turn
-            raise
+                return
+            yield from updates
+        if self._messages.failure is not None:
+            raise self._messages.failure
 
     def run(self, ticket: Ticket) -> Flow[None]:
         """Ask, and see to it that the whole turn is delivered, once.
@@ -171,9 +175,6 @@ class Exchange:
                 self._sessions.drop(self._session_id)
                 yield from self._open_session(ticket, self._decide(Known(is_gone=True)))
                 yield from self._ask(self._make_request())
-        except ProtocolError as error:
-            error.turn = self.turn
-            raise
         finally:
             self._known.queue.leave(ticket)
         if self.turn.is_error:
@@ -392,14 +393,13 @@ class Exchange:
         return now + pause > self._deadline
 
     def _check_limits(self) -> None:
-        if self.received_bytes > self._config.max_body_bytes:
+        if self.received_bytes > self._most_bytes:
             raise ProtocolError(
-                f"The turn holds more than {self._config.max_body_bytes} bytes. If that can be right, give the "
+                f"The turn holds more than {self._most_bytes} bytes. If that can be right, give the "
                 "client a larger max_event_bytes; a turn may hold sixteen times that."
             )
-        total = self._config.timeout.total
-        if total is not None and self._clock.monotonic() - (self._started_at or 0.0) > total:
-            raise APITimeoutError(f"The turn took longer than {total:g} seconds (timeout.total).")
+        if self._most_seconds is not None and self._clock.monotonic() - self._started_at > self._most_seconds:
+            raise APITimeoutError(f"The turn took longer than {self._most_seconds:g} seconds (timeout.total).")
 
     def _finish(self) -> None:
         """The turn is over for the service; whether it is for the caller is another matter."""

@@ -49,7 +49,7 @@ def build_request(
     """
     headers = {"Accept": request.accept, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
     timeout = config.timeout.as_httpx()
-    if "://" in request.path:
+    if request.is_foreign:
         _check_foreign_url(request.path, config)
         foreign = http.build_request(request.method, request.path, headers=headers, timeout=timeout)
         foreign.headers.pop("Authorization", None)
@@ -70,7 +70,9 @@ def _check_foreign_url(url: str, config: ClientConfig) -> None:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
-        raise ProtocolError("The service gave an attachment's address that is not a URL.") from None
+        parsed = httpx.URL("")
+    if not parsed.scheme or not parsed.host:
+        raise ProtocolError("The service gave an attachment's address that is no web address.")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and (config.allow_http or is_loopback(parsed.host))):
         raise ConfigurationError(
             f"The attachment lies at {parsed.scheme}://{parsed.host}, which is not encrypted. Pass allow_http=True "
@@ -86,6 +88,7 @@ def follows_redirects(request: Request) -> bool:
 def failure_of(error: httpx.HTTPError, config: ClientConfig) -> Failed:
     """Translate what httpx raised."""
     reason = f": {error}" if str(error) else f" ({type(error).__name__})"
+    host = _host_of(error, config)
     if isinstance(error, httpx.PoolTimeout):
         message = (
             f"All connections were in use for {config.timeout.pool:g} seconds. Close streams that nobody reads, or "
@@ -93,20 +96,29 @@ def failure_of(error: httpx.HTTPError, config: ClientConfig) -> Failed:
         )
         return Failed(APITimeoutError(message), was_sent=False, is_final=True)
     if isinstance(error, (httpx.TooManyRedirects, httpx.UnsupportedProtocol)):
-        failed = APIConnectionError(f"The request led nowhere{reason}. Check base_url ({config.base_url}).")
+        failed = APIConnectionError(f"The request to {host} led nowhere{reason}. Check base_url.")
         return Failed(failed, was_sent=False, is_final=True)
     was_sent = not isinstance(error, _NEVER_SENT)
     if isinstance(error, httpx.TimeoutException):
         what = f"did not answer for {config.timeout.idle:g} seconds" if was_sent else "could not be reached in time"
-        return Failed(APITimeoutError(f"{config.base_url} {what}. Try again, or pass a larger timeout."), was_sent)
+        return Failed(APITimeoutError(f"{host} {what}. Try again, or pass a larger timeout."), was_sent)
     if was_sent:
-        return Failed(APIConnectionError(f"The connection to {config.base_url} broke{reason}."), was_sent)
+        return Failed(APIConnectionError(f"The connection to {host} broke{reason}."), was_sent)
     return Failed(
         APIConnectionError(
-            f"Could not connect to {config.base_url}{reason}. Check base_url, and that the service is running."
+            f"Could not connect to {host}{reason}. Check base_url ({config.base_url}), and that the service is running."
         ),
         was_sent,
     )
+
+
+def _host_of(error: httpx.HTTPError, config: ClientConfig) -> str:
+    """Name where a request went: never its query, which signs a download."""
+    try:
+        url = error.request.url
+    except RuntimeError:
+        return config.base_url
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def check_encoding(response: httpx.Response) -> None:
@@ -159,21 +171,36 @@ class BodyBuffer:
 class Line:
     """The line of a turn, for whoever wants to hang up while somebody else listens.
 
-    A running generator cannot be closed from outside, but its socket can: the listener then sees the end.
+    A running generator cannot be closed from outside, but what it waits for can be ended.
+
+    Attributes:
+        wake: Ends a wait of the listener's that is not for the service.
+        is_read: Whether somebody listens at this moment.
     """
 
     def __init__(self) -> None:
-        self.is_cut = False
-        self.response: httpx.Response | None = None
+        self._is_cut = False
         self.wake: Callable[[], None] = lambda: None
         self.is_read: Callable[[], bool] = lambda: False
+        self._response: httpx.Response | None = None
+
+    def is_cut(self) -> bool:
+        """Whether somebody hung up."""
+        return self._is_cut
+
+    def attach(self, response: httpx.Response | None) -> None:
+        """Take note of the response that the listener reads from now on."""
+        self._response = response
+        if self._is_cut and response is not None:
+            shut_down(response)
 
     def cut(self) -> None:
         """Hang up, from any thread."""
-        self.is_cut = True
+        self._is_cut = True
         self.wake()
-        if self.response is not None:
-            shut_down(self.response)
+        response = self._response
+        if response is not None:
+            shut_down(response)
 
 
 def shut_down(response: httpx.Response) -> None:

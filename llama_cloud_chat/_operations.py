@@ -27,7 +27,8 @@ _SHARED_ACCESS = ("query", "read_only")
 class Request:
     """A request, but for its host, its key, and the project.
 
-    A `path` that is a whole URL leads elsewhere: no key and no project goes there.
+    Attributes:
+        is_foreign: Whether `path` is a whole URL that leads elsewhere: no key and no project goes there.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Request:
     query: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] | None = None
     accept: str = "application/json"
+    is_foreign: bool = False
 
 
 class Repeating(Enum):
@@ -174,7 +176,7 @@ def get_attachment(attachment: Attachment) -> Operation[PresignedURL]:
 
 def download(url: PresignedURL) -> Operation[bytes]:
     """Fetch the bytes behind a presigned URL."""
-    return Operation("download", Request("GET", url.url, accept="*/*"), _as_it_is)
+    return Operation("download", Request("GET", url.url, accept="*/*", is_foreign=True), _as_it_is)
 
 
 def stream(session_id: str, prompt: str, index_ids: Sequence[str], require_all_indexes: bool | None) -> Request:

@@ -8,11 +8,11 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ._errors import ProtocolError
 
 _BOM = b"\xef\xbb\xbf"
+# The service's own messages: a line that names the message, a line of data.
+_ORDINARY = {b"event: delta": b"delta", b"event: message": b"message"}
 
 
 class MessageDecoder:
@@ -20,43 +20,50 @@ class MessageDecoder:
 
     Args:
         max_bytes: The most that one message may hold.
+
+    Attributes:
+        failure: What is wrong with the bytes after the messages that were last returned.
     """
 
     def __init__(self, max_bytes: int) -> None:
+        self.failure: ProtocolError | None = None
         self._max_bytes = max_bytes
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._head: bytes | None = b""
         self._after_cr = False
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Take the next bytes; yield (event name, data) of each message that they complete.
+    def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
+        """Take the next bytes; return (event name, data) of each message that they complete.
 
-        A message without data is none, and one that the connection's end leaves incomplete is never yielded.
-
-        Raises:
-            ProtocolError: A message is larger than allowed.
+        A message without data is none, and one that the connection's end leaves incomplete is never returned. A
+        message that is larger than allowed ends the stream: it is told by `failure`, for the messages before it
+        count.
         """
         if self._head is not None or self._after_cr or b"\r" in chunk:
             chunk = self._normalise(chunk)
         if self._pending:
             if b"\n\n" not in chunk and not (chunk.startswith(b"\n") and self._pending[-1].endswith(b"\n")):
                 self._keep(chunk)
-                return
+                return []
             chunk = b"".join([*self._pending, chunk])
             self._pending.clear()
             self._pending_bytes = 0
-        *blocks, rest = chunk.split(b"\n\n")
+        blocks = chunk.split(b"\n\n")
+        rest = blocks.pop()
+        if len(chunk) > self._max_bytes:
+            blocks = self._up_to_the_first_oversized(blocks)
+        messages = []
         for block in blocks:
-            self._check_size(len(block))
-            lines = block.split(b"\n")
-            if len(lines) == 2 and lines[1].startswith(b"data:") and lines[0].startswith(b"event:"):
-                yield lines[0][6:].removeprefix(b" "), lines[1][5:].removeprefix(b" ")
-            else:
-                name, data = _read_fields(lines)
-                if data is not None:
-                    yield name, data
-        self._keep(rest)
+            head, _, data = block.partition(b"\ndata: ")
+            name = _ORDINARY.get(head)
+            if name is not None and data and b"\n" not in data:
+                messages.append((name, data))
+            elif message := _read_fields(block):
+                messages.append(message)
+        if rest and self.failure is None:
+            self._keep(rest)
+        return messages
 
     def _normalise(self, chunk: bytes) -> bytes:
         """Make every line end a LF, and drop the byte order mark that may open the stream."""
@@ -81,22 +88,29 @@ class MessageDecoder:
             self._pending_bytes += len(rest)
             self._check_size(self._pending_bytes)
 
+    def _up_to_the_first_oversized(self, blocks: list[bytes]) -> list[bytes]:
+        for place, block in enumerate(blocks):
+            self._check_size(len(block))
+            if self.failure is not None:
+                return blocks[:place]
+        return blocks
+
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
-            raise ProtocolError(
+            self.failure = ProtocolError(
                 f"The service sent an event of more than {self._max_bytes} bytes. "
                 "If that can be right, give the client a larger max_event_bytes."
             )
 
 
-def _read_fields(lines: list[bytes]) -> tuple[bytes, bytes | None]:
+def _read_fields(block: bytes) -> tuple[bytes, bytes] | None:
     """Read a message of any shape: fields in any order, several data lines, comments, other fields."""
     name, data = b"", []
-    for line in lines:
+    for line in block.split(b"\n"):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
             data.append(value)
         elif field == b"event":
             name = value
-    return name, b"\n".join(data) if data else None
+    return (name, b"\n".join(data)) if data else None

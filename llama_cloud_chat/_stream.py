@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ._errors import ChatError
+from ._errors import ChatError, ProtocolError
 from ._events import Event, TextDelta
 from ._exchange import Exchange, StreamEnded
 from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
@@ -64,15 +64,20 @@ class TurnStream:
 
     def text_deltas(self) -> Iterator[str]:
         """Iterate over the answer's text alone; the pieces add up to `turn.text`."""
+        events = iter(self)  # kept until it is closed, or only its finalizer would do that
         try:
-            for event in self:
+            for event in events:
                 if type(event) is TextDelta:
                     yield event.content
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let the turn go. Any thread may call this, also while another one waits for an event."""
+        """Let the turn go. Any thread may call this, also while another one waits for an event.
+
+        A reader that waits for the very beginning of the answer is let go when that comes, or times out: until then
+        httpx shows nobody the connection. It is closed without being read.
+        """
         events = self._events()
         try:
             if events is not None:
@@ -104,16 +109,18 @@ def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Gene
     flow = exchange.run(ticket)
     outcome: object = None
     try:
-        while not line.is_cut:
+        while not line.is_cut():
             command: Command = flow.send(outcome)
             outcome = None
             if isinstance(command, OpenStream):
                 outcome = answer = _open(client, command)
                 if isinstance(answer, httpx.Response):
-                    line.response = answer
+                    line.attach(answer)
                     chunks = answer.iter_raw()
                     try:
                         for chunk in chunks:
+                            if line.is_cut():
+                                break
                             yield from exchange.read(chunk)
                             if exchange.turn.is_complete:
                                 break
@@ -121,7 +128,7 @@ def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Gene
                     except httpx.HTTPError as error:
                         outcome = StreamEnded(failure_of(error, client.config).error)
                     finally:
-                        line.response = None
+                        line.attach(None)
                         _hang_up(answer, chunks, is_over=exchange.turn.is_complete)
             elif isinstance(command, Deliver):
                 yield from command.events
@@ -134,6 +141,9 @@ def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Gene
                 client._clock.wait(signal, command.seconds)
     except StopIteration:
         pass
+    except ProtocolError as error:
+        error.turn = exchange.turn
+        raise
     finally:
         flow.close()
         _say_farewell(client, exchange)

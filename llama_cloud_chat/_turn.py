@@ -46,10 +46,11 @@ class _Segment:
     a long answer takes little more memory than its text.
     """
 
-    __slots__ = ("_joined", "_pieces", "half", "index", "kind", "parting")
+    __slots__ = ("_joined", "_pieces", "delta", "half", "index", "kind", "parting")
 
     def __init__(self, kind: SegmentKind, index: int, parting: str) -> None:
         self.kind = kind
+        self.delta: type[TextDelta] | type[ThinkingDelta] = TextDelta if kind is Text else ThinkingDelta
         self.index = index
         self.parting = parting  # what its first delta still has to begin with
         self.half = ""  # a high surrogate whose other half comes with the next delta
@@ -239,6 +240,26 @@ class TurnReader:
             return ()
         return _READERS[type(event)](self, event)
 
+    def extend(self, event: Event) -> bool:
+        """Take `event` if it is a delta that simply goes on with what the last one began: nearly every event is.
+
+        Returns:
+            Whether it was taken, and is to be handed on as it is; else it is for `feed`.
+        """
+        segment = self._open
+        if (
+            segment is None
+            or type(event) is not segment.delta
+            or segment.parting
+            or segment.half
+            or not (content := event.content).isascii()
+            or not content
+        ):
+            return False
+        segment.append(content)
+        event.index = segment.index
+        return True
+
     def _read_delta(self, event: TextDelta | ThinkingDelta) -> Sequence[Event]:
         kind: SegmentKind = Text if type(event) is TextDelta else Thinking
         content = event.content
@@ -268,9 +289,8 @@ class TurnReader:
 
     def _extend(self, segment: _Segment, content: str, raw: dict[str, Any]) -> TextDelta | ThinkingDelta:
         segment.append(content)
-        delta = TextDelta if segment.kind is Text else ThinkingDelta
         parting, segment.parting = segment.parting, ""
-        return delta(parting + content, segment.index, raw)
+        return segment.delta(parting + content, segment.index, raw)
 
     def _read_whole(self, event: Text | Thinking) -> Sequence[Event]:
         text = well_formed(event.content)
@@ -354,16 +374,26 @@ class TurnReader:
         """
         told = {kind: self._count_told(kind, history) for kind in (Text, Thinking)}
         updates: list[Event] = []
+        last = None if history.is_complete else history._blocks[-1:]
         for block in list(history._blocks):
             if isinstance(block, _Segment):
                 known = next(told[block.kind])
                 if known < len(block.text):
                     updates.append(self._continue(block.kind, block.text[known:], starts_anew=known == 0))
+                if last != [block]:
+                    updates += self._confirm_as_told(block)
             elif isinstance(block, Stop) or (
                 isinstance(block, (ToolCall, ToolResult)) and (type(block), block.call_id) not in self._seen
             ):
                 updates += self.feed(copy(block))
         return updates
+
+    def _confirm_as_told(self, told: _Segment) -> Sequence[Event]:
+        """Hand on the whole of a segment that the history shows to be over."""
+        for segment in self._unconfirmed:
+            if segment.kind is told.kind and segment.text == told.text:
+                return self._confirm(segment, told.text, {})
+        return ()
 
     def _count_told(self, kind: SegmentKind, history: Turn) -> Iterator[int]:
         """Tell for each segment of the history how many of its characters were handed on."""
