@@ -20,7 +20,7 @@ from ._conversation import Message, Renderer, render_transcript
 from ._events import Attachment
 from ._exchange import Conversation, Exchange
 from ._flows import Clock, Flow, Send, Wait, call
-from ._http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
+from ._http import LIMITS, BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
 from ._knowledge import KnownSessions
 from ._models import PresignedURL, SessionDetail, SessionPage, SessionSummary
 from ._retry import Answer, Outcome, RetryPolicy
@@ -241,7 +241,10 @@ class AsyncChatClient:
         return await self._run(operations.get_attachment(attachment))
 
     async def download(self, attachment: Attachment | PresignedURL) -> bytes:
-        """Fetch the bytes of a page picture. The key does not go there."""
+        """Fetch the bytes of a page picture. The key does not go there.
+
+        httpx logs the address of every request at level INFO: whoever turns that on finds the signed address there.
+        """
         url = (await self.get_attachment(attachment)) if isinstance(attachment, Attachment) else attachment
         return await self._run(operations.download(url))
 
@@ -283,7 +286,7 @@ class AsyncChatClient:
             loop = asyncio.get_running_loop()
             http = self._own_http.get(loop)
             if http is None:
-                http = self._own_http[loop] = httpx.AsyncClient()
+                http = self._own_http[loop] = httpx.AsyncClient(limits=LIMITS)
             return http
 
     async def _open(self, request: operations.Request) -> httpx.Response:
@@ -308,7 +311,7 @@ class AsyncChatClient:
         except httpx.HTTPError:
             if response.is_success:
                 raise
-        return Answer(response.status_code, response.headers, body.content())
+        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
 
     async def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:
         retries = self._config.max_retries if max_retries is None else max_retries

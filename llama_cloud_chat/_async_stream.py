@@ -51,6 +51,7 @@ class AsyncTurnStream:
         # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
         self._unclaimed: AsyncGenerator[Event, None] | None = _exchange_events(client, exchange, self._line)
         self._events = weakref.ref(self._unclaimed)
+        self._held: object = None
         self._line.is_read = partial(_is_running, self._events)
 
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -63,15 +64,9 @@ class AsyncTurnStream:
             raise StopAsyncIteration
         return await events.__anext__()
 
-    async def text_deltas(self) -> AsyncIterator[str]:
+    def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the answer's text alone; the pieces add up to `turn.text`."""
-        events = self.__aiter__()  # kept until it is closed, or only its finalizer would do that
-        try:
-            async for event in events:
-                if type(event) is TextDelta:
-                    yield event.content
-        finally:
-            await self.aclose()
+        return _TextDeltas(self)
 
     async def aclose(self) -> None:
         """Let the turn go. Any task may call this, also while another one waits for an event."""
@@ -85,20 +80,44 @@ class AsyncTurnStream:
             self._line.cut()
 
     async def __aenter__(self) -> Self:
+        # Dropped by a loop inside the block, the generator would be closed by its finalizer, some time later.
+        self._held = self._events()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+        self._held = None
 
     def __repr__(self) -> str:
         return f"AsyncTurnStream({self.turn!r})"
 
 
+class _TextDeltas:
+    """No generator: dropped by a loop, one would keep the stream's own open until its finalizer runs."""
+
+    def __init__(self, stream: AsyncTurnStream) -> None:
+        self._stream = stream
+        self._events = stream.__aiter__()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        async for event in self._events:
+            if type(event) is TextDelta:
+                return event.content
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 def _is_running(events: weakref.ref[AsyncGenerator[Event, None]]) -> bool:
+    """Whether somebody waits for the next event, or the stream was dropped and is being closed."""
     generator = events()
-    return generator is not None and generator.ag_running  # type: ignore[attr-defined]
+    return generator is None or generator.ag_running  # type: ignore[attr-defined]
 
 
 async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Line) -> AsyncGenerator[Event, None]:

@@ -17,7 +17,7 @@ from ._conversation import Message, Renderer, render_transcript
 from ._events import Attachment
 from ._exchange import Conversation, Exchange
 from ._flows import Clock, Flow, Send, Wait, call
-from ._http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
+from ._http import LIMITS, BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
 from ._knowledge import KnownSessions
 from ._models import PresignedURL, SessionDetail, SessionPage, SessionSummary
 from ._retry import Answer, Outcome, RetryPolicy
@@ -234,7 +234,10 @@ class ChatClient:
         return self._run(operations.get_attachment(attachment))
 
     def download(self, attachment: Attachment | PresignedURL) -> bytes:
-        """Fetch the bytes of a page picture. The key does not go there."""
+        """Fetch the bytes of a page picture. The key does not go there.
+
+        httpx logs the address of every request at level INFO: whoever turns that on finds the signed address there.
+        """
         url = self.get_attachment(attachment) if isinstance(attachment, Attachment) else attachment
         return self._run(operations.download(url))
 
@@ -274,7 +277,7 @@ class ChatClient:
             return self._given_http
         with self._lock:
             if self._own_http is None:
-                self._own_http = httpx.Client()
+                self._own_http = httpx.Client(limits=LIMITS)
             return self._own_http
 
     def _open(self, request: operations.Request) -> httpx.Response:
@@ -299,7 +302,7 @@ class ChatClient:
         except httpx.HTTPError:
             if response.is_success:
                 raise
-        return Answer(response.status_code, response.headers, body.content())
+        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
 
     def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:
         retries = self._config.max_retries if max_retries is None else max_retries

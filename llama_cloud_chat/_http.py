@@ -20,6 +20,10 @@ LOGGER = logging.getLogger("llama_cloud_chat")
 DRAIN_SECONDS = 0.25
 """How long a line may stay open after the turn's end, for the service to end it so that it can be used again."""
 
+# A thousand turns at once are no reason to wait; httpx's own limits (100 connections, 20 of them kept) make its pool
+# spend more on the queue, and on opening connections again, than the turns cost.
+LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+
 _USER_AGENT = f"llama-cloud-chat/{__version__}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
@@ -145,6 +149,7 @@ class BodyBuffer:
     """Collects a whole answer, up to a limit."""
 
     def __init__(self, config: ClientConfig) -> None:
+        self._config = config
         self._limit = config.max_body_bytes
         self._size = 0
         self._chunks: list[bytes] = []
@@ -163,9 +168,10 @@ class BodyBuffer:
             )
         self._chunks.append(chunk)
 
-    def content(self) -> bytes:
-        """Return all of it."""
-        return b"".join(self._chunks)
+    def content(self, *, is_error: bool) -> bytes:
+        """Return all of it; from an error, which people are shown, without the key, should the service repeat it."""
+        body = b"".join(self._chunks)
+        return body.replace(self._config.api_key.get_secret_value().encode(), b"**********") if is_error else body
 
 
 class Line:

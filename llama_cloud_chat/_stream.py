@@ -98,8 +98,9 @@ class TurnStream:
 
 
 def _is_running(events: weakref.ref[Generator[Event, None, None]]) -> bool:
+    """Whether somebody waits for the next event, or the stream was dropped and is being closed."""
     generator = events()
-    return generator is not None and generator.gi_running  # type: ignore[attr-defined]
+    return generator is None or generator.gi_running  # type: ignore[attr-defined]
 
 
 def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Generator[Event, None, None]:

@@ -1,0 +1,296 @@
+"""From the core's events to what LangChain streams: pure, an event in, what it adds out.
+
+    events -> BlockReader -> pieces of content blocks -> ChunkWriter    -> chunks of `stream` and `astream`
+                                                      -> ProtocolWriter -> events of `stream_events(version="v3")`
+
+Both writers have the same three methods: `feed` an event; `flush` what a stop sequence may have held back when the
+stream breaks off; `finish`, once everything is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from llama_cloud_chat import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Turn
+
+from ._blocks import (
+    BLOCKS_KEY,
+    MODEL_NAME,
+    PROVIDER,
+    Block,
+    call_block,
+    closing_metadata,
+    find_stop,
+    message_id,
+    opening_metadata,
+    reasoning_block,
+    result_block,
+    text_block,
+    text_marker,
+    usage_metadata,
+)
+
+
+class BlockReader:
+    """Turns events into pieces of content blocks, numbered in the order in which the blocks appear."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+
+    def feed(self, event: Event) -> Sequence[Block]:
+        """Return the pieces that an event adds."""
+        make = _MAKERS.get(type(event))
+        return () if make is None else (make(event, self.number(event.index)),)  # type: ignore[union-attr]
+
+    def flush(self) -> Sequence[Block]:
+        """Return what was held back."""
+        return ()
+
+    def number(self, place: int) -> int:
+        """Return the number of the block that stands at `place` in the turn's events."""
+        return self._numbers.setdefault(place, len(self._numbers))
+
+
+_MAKERS: dict[type, Callable[[Any, int], Block]] = {
+    TextDelta: lambda delta, index: text_block(delta.content, index),
+    ThinkingDelta: lambda delta, index: reasoning_block(delta.content, index),
+    ToolCall: call_block,
+    ToolResult: result_block,
+}
+
+
+class CuttingReader(BlockReader):
+    """Ends with the text before the first stop sequence. What may be the beginning of one is held back.
+
+    A sequence is looked for within each segment, blank line included.
+    """
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        super().__init__()
+        self._stop = [sequence for sequence in stop if sequence]
+        self._is_done = False
+        self._place = -1
+        self._held = ""
+
+    def feed(self, event: Event) -> Sequence[Block]:
+        """Return the pieces that an event adds, and those it shows to be no stop sequence."""
+        if self._is_done:
+            return ()
+        held = self.flush() if self._is_over(event) else ()
+        return [*held, *(self._cut(event) if isinstance(event, TextDelta) else super().feed(event))]
+
+    def flush(self) -> Sequence[Block]:
+        """Return what was held back; it turned out to begin no stop sequence."""
+        held, self._held = self._held, ""
+        return [text_block(held, self.number(self._place))] if held else ()
+
+    def _is_over(self, event: Event) -> bool:
+        """Whether the segment that holds something back is complete: the event says so, or begins another block."""
+        if isinstance(event, Text):
+            return event.index == self._place
+        return isinstance(event, Stop) or (type(event) in _MAKERS and self._begins_block(event.index))  # type: ignore[union-attr]
+
+    def _begins_block(self, place: int) -> bool:
+        return place != self._place and place not in self._numbers
+
+    def _cut(self, delta: TextDelta) -> Sequence[Block]:
+        self._place = delta.index
+        text = self._held + delta.content
+        end = find_stop(text, self._stop)
+        if end is not None:
+            self._is_done, self._held = True, ""
+        else:
+            end = len(text) - self._suspicious(text)
+            self._held = text[end:]
+        return [text_block(text[:end], self.number(delta.index))] if end else ()
+
+    def _suspicious(self, text: str) -> int:
+        """Return how many characters at the end of `text` may begin a stop sequence."""
+        longest = max((len(sequence) for sequence in self._stop), default=1) - 1
+        for count in range(min(longest, len(text)), 0, -1):
+            if any(sequence.startswith(text[-count:]) for sequence in self._stop):
+                return count
+        return 0
+
+
+def _reader(stop: Sequence[str] | None) -> BlockReader:
+    return CuttingReader(stop) if stop else BlockReader()
+
+
+class ChunkWriter:
+    """Writes a turn as chunks that add up to the message `invoke` returns.
+
+    Args:
+        turn: The turn that the events belong to; it grows with them.
+        stop: Sequences that end the text.
+        output_version: `v1` for chunks that hold blocks; else they hold text, and the blocks beside it.
+    """
+
+    def __init__(self, turn: Turn, stop: Sequence[str] | None, output_version: str | None) -> None:
+        self._turn = turn
+        self._reader = _reader(stop)
+        self._is_v1 = output_version == "v1"
+        self._id = ""
+        self._length = 0
+        self._text_index = -1
+
+    def feed(self, event: Event) -> Iterator[ChatGenerationChunk]:
+        """Yield the chunks that an event adds."""
+        return map(self._chunk, self._reader.feed(event))
+
+    def flush(self) -> Iterator[ChatGenerationChunk]:
+        """Yield what was held back."""
+        return map(self._chunk, self._reader.flush())
+
+    def finish(self) -> Iterator[ChatGenerationChunk]:
+        """Yield the last chunk, with what is known only now."""
+        metadata = closing_metadata(self._turn)
+        if self._is_v1:
+            metadata["output_version"] = "v1"
+        if not self._id:
+            metadata.update(opening_metadata(self._turn))
+        message = AIMessageChunk(
+            content=[] if self._is_v1 else "",
+            id=message_id(self._turn),
+            response_metadata=metadata,
+            usage_metadata=usage_metadata(self._turn.usage),
+            chunk_position="last",
+        )
+        yield ChatGenerationChunk(message=message)
+
+    @staticmethod
+    def token(chunk: ChatGenerationChunk) -> ChatGenerationChunk | None:
+        """Return what callbacks are told of a chunk."""
+        return chunk
+
+    def _chunk(self, block: Block) -> ChatGenerationChunk:
+        if self._is_v1:
+            return self._with_metadata({"output_version": "v1"}, content=[block])
+        if block["type"] != "text":
+            return self._with_metadata(
+                {"model_provider": PROVIDER}, content="", additional_kwargs={BLOCKS_KEY: [block]}
+            )
+        text: str = block["text"]
+        start, self._length = self._length, self._length + len(text)
+        if block["index"] == self._text_index:  # the hot path
+            return ChatGenerationChunk(message=AIMessageChunk(content=text, id=self._id))
+        self._text_index = block["index"]
+        marker = text_marker(block["index"], start)
+        return self._with_metadata({"model_provider": PROVIDER}, content=text, additional_kwargs={BLOCKS_KEY: [marker]})
+
+    def _with_metadata(self, metadata: dict[str, Any], **fields: Any) -> ChatGenerationChunk:
+        if not self._id:
+            self._id = message_id(self._turn)
+            metadata.update(opening_metadata(self._turn))
+        return ChatGenerationChunk(message=AIMessageChunk(id=self._id, response_metadata=metadata, **fields))
+
+
+class ProtocolWriter:
+    """Writes a turn as content-block events (`stream_events`, version v3).
+
+    A tool's call and result are finished the moment they happen. Text and reasoning are finished when the service
+    says the whole of them, which may be late; other blocks may come between.
+
+    Args:
+        turn: The turn that the events belong to; it grows with them.
+        stop: Sequences that end the text.
+    """
+
+    def __init__(self, turn: Turn, stop: Sequence[str] | None) -> None:
+        self._turn = turn
+        self._reader = _reader(stop)
+        self._is_started = False
+        self._wire_indexes = 0
+        self._open: dict[int, _OpenBlock] = {}
+
+    def feed(self, event: Event) -> Iterator[dict[str, Any]]:
+        """Yield the protocol events that an event adds."""
+        yield from self._write(self._reader.feed(event))
+        if isinstance(event, (Text, Thinking)):
+            yield from self._close(self._reader.number(event.index))
+
+    def flush(self) -> Iterator[dict[str, Any]]:
+        """Yield what was held back."""
+        return self._write(self._reader.flush())
+
+    def finish(self) -> Iterator[dict[str, Any]]:
+        """Yield what ends the message."""
+        yield from self._begin()
+        if not self._wire_indexes:  # without any block the framework would make the content a str
+            yield from self._start(0, "text")
+        for number in list(self._open):
+            yield from self._close(number)
+        finish: dict[str, Any] = {
+            "event": "message-finish",
+            "metadata": {**opening_metadata(self._turn), **closing_metadata(self._turn)},
+        }
+        usage = usage_metadata(self._turn.usage)
+        if usage is not None:
+            finish["usage"] = usage
+        yield finish
+
+    def token(self, event: dict[str, Any]) -> ChatGenerationChunk | None:
+        """Return what callbacks that know only tokens are told of an event."""
+        delta = event.get("delta")
+        if delta is None or delta["type"] != "text-delta":
+            return None
+        return ChatGenerationChunk(message=AIMessageChunk(content=delta["text"], id=message_id(self._turn)))
+
+    def _write(self, blocks: Sequence[Block]) -> Iterator[dict[str, Any]]:
+        for block in blocks:
+            yield from self._begin()
+            kind = block["type"]
+            if kind in {"text", "reasoning"}:
+                yield from self._extend(block["index"], kind, block[kind])
+            else:
+                wire_index = self._next_index()
+                skeleton = {name: value for name, value in block.items() if name not in {"args", "output", "index"}}
+                if kind == "server_tool_call":
+                    skeleton["args"] = {}
+                yield _event("content-block-start", wire_index, content=skeleton)
+                yield _event("content-block-finish", wire_index, content={**block, "index": wire_index})
+
+    def _begin(self) -> Iterator[dict[str, Any]]:
+        if not self._is_started:
+            self._is_started = True
+            metadata = {**opening_metadata(self._turn), "provider": PROVIDER, "model": MODEL_NAME}
+            del metadata["model_provider"]
+            yield {"event": "message-start", "role": "ai", "id": message_id(self._turn), "metadata": metadata}
+
+    def _extend(self, number: int, kind: str, piece: str) -> Iterator[dict[str, Any]]:
+        if number not in self._open:
+            yield from self._start(number, kind)
+        block = self._open[number]
+        block.pieces.append(piece)
+        yield _event("content-block-delta", block.wire_index, delta={"type": f"{kind}-delta", kind: piece})
+
+    def _start(self, number: int, kind: str) -> Iterator[dict[str, Any]]:
+        block = self._open[number] = _OpenBlock(self._next_index(), kind)
+        yield _event("content-block-start", block.wire_index, content={"type": kind, kind: ""})
+
+    def _close(self, number: int) -> Iterator[dict[str, Any]]:
+        block = self._open.pop(number, None)
+        if block is not None:
+            content = {"type": block.kind, block.kind: "".join(block.pieces), "index": block.wire_index}
+            yield _event("content-block-finish", block.wire_index, content=content)
+
+    def _next_index(self) -> int:
+        self._wire_indexes += 1
+        return self._wire_indexes - 1
+
+
+class _OpenBlock:
+    __slots__ = ("kind", "pieces", "wire_index")
+
+    def __init__(self, wire_index: int, kind: str) -> None:
+        self.wire_index = wire_index
+        self.kind = kind
+        self.pieces: list[str] = []
+
+
+def _event(name: str, index: int, **payload: Any) -> dict[str, Any]:
+    return {"event": name, "index": index, **payload}

@@ -1,0 +1,334 @@
+"""`ChatLlamaCloud`: LlamaCloud's chat agent as a LangChain chat model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import httpx
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
+from typing_extensions import Self
+
+from llama_cloud_chat import AsyncChatClient, AsyncTurnStream, ChatClient, ChatError, Event, Timeouts, TurnStream
+
+from ._blocks import MODEL_NAME, PROVIDER, message_of
+from ._callbacks import areport_tool, report_tool
+from ._clients import Clients, clients_for
+from ._converter import ChunkWriter, ProtocolWriter
+from ._messages import to_core
+
+T = TypeVar("T")
+
+
+class ChatLlamaCloud(BaseChatModel):
+    """LlamaCloud's chat agent: it keeps the conversation, searches your indexes with its own tools, and answers.
+
+    In a chain:
+
+    >>> from langchain_core.output_parsers import StrOutputParser
+    >>> from langchain_core.prompts import ChatPromptTemplate
+    >>> from langchain_ext import ChatLlamaCloud
+    >>> model = ChatLlamaCloud(index_ids=index_ids)
+    >>> prompt = ChatPromptTemplate.from_messages([("human", "How many days of {topic} are there?")])
+    >>> chain = prompt | model | StrOutputParser()
+    >>> for text in chain.stream({"topic": "leave"}):
+    ...     print(text, end="")
+    Everyone has 30 days of paid leave each year. ...
+
+    In an agent whose threads outlive the process. A thread goes on in its session; resuming from an older
+    checkpoint begins another one, and leaves the first as it is:
+
+    >>> from langchain.agents import create_agent
+    >>> from langgraph.checkpoint.sqlite import SqliteSaver
+    >>> with SqliteSaver.from_conn_string("threads.db") as checkpointer:
+    ...     agent = create_agent(model, tools=[], checkpointer=checkpointer)
+    ...     thread = {"configurable": {"thread_id": "ada"}}
+    ...     first = agent.invoke({"messages": [("user", "How many days of leave are there?")]}, thread)
+    ...     second = agent.invoke({"messages": [("user", "And when do they expire?")]}, thread)
+    >>> answers = [message for message in second["messages"] if message.type == "ai"]
+    >>> [answer.response_metadata["turn"] for answer in answers]
+    [1, 2]
+
+    Args:
+        api_key: The key; by default LLAMA_CLOUD_API_KEY, else LLAMA_PARSE_API_KEY.
+        base_url: Where the service is; by default LLAMA_CLOUD_BASE_URL, else LlamaCloud in North America.
+        project_id: The project; by default LLAMA_CLOUD_PROJECT_ID, else the key's default project.
+        organization_id: The organisation; by default LLAMA_CLOUD_ORGANIZATION_ID, else the key's default one.
+        index_ids: The indexes to search, ten at most. Other ones than a conversation began with make it fork.
+        session_id: A session to use as it is: only what came after the last answer is sent to it. Without one the
+            messages themselves say which session they belong to.
+        require_all_indexes: Whether an index that cannot be queried fails the turn; else it is named in
+            `response_metadata["skipped_index_ids"]`.
+        keep_sessions: Whether sessions this model opens stay. If not, each is deleted once its answer is there,
+            also after an error.
+        timeout: Seconds of silence to bear, or `Timeouts`, or an `httpx.Timeout`.
+        max_retries: How often a request is repeated after its first time. A prompt is never asked twice.
+        recovery_timeout: For how many seconds an answer whose stream broke is looked for in the session's history.
+        freshness: After how many seconds a session must be read again, for another process may have moved it on.
+        client: A client to use instead of the settings above.
+        async_client: The same for asyncio. One kind is enough; its twin is made.
+
+    `session_id`, `index_ids` and `require_all_indexes` can also be given per call: with `bind`, as keyword arguments
+    of `invoke` and the others, or through `configurable_fields`.
+
+    An answer says where it stands: `session_id` and `turn` in its `response_metadata`. Given messages, the model
+    goes on from the last answer that does, and sends only what came after it; that an earlier message was edited is
+    not noticed. If the answer is no longer its session's last turn (a retry, time travel, another branch), it
+    forks: a new session is given the transcript so far. So a turn that failed is asked again on a fork.
+
+    `content` is the answer's text. `content_blocks` holds everything in order: `reasoning`, `server_tool_call` and
+    `server_tool_result`, for the agent's tools run on the server, and `text`; `output_version="v1"` makes that the
+    `content`. `tool_calls` is always empty. `response_metadata` also holds `sources`, see `sources_as_documents`.
+    `stop` ends the text that is delivered; the agent itself cannot be stopped by words.
+
+    Raises:
+        ConfigurationError: There is no key, or a setting cannot work.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    llama_cloud_api_key: SecretStr | None = Field(default=None, alias="api_key")
+    base_url: str | None = None
+    project_id: str | None = None
+    organization_id: str | None = None
+    index_ids: list[str] | None = None
+    session_id: str | None = None
+    require_all_indexes: bool | None = None
+    keep_sessions: bool = True
+    timeout: float | Timeouts | httpx.Timeout | None = None
+    max_retries: int = 5
+    recovery_timeout: float = 60.0
+    freshness: float = 10.0
+    client: ChatClient | None = Field(default=None, exclude=True, repr=False)
+    async_client: AsyncChatClient | None = Field(default=None, exclude=True, repr=False)
+
+    # The framework's global cache knows nothing of sessions: two conversations would share an answer.
+    cache: BaseCache | bool | None = Field(default=False, exclude=True)
+
+    _clients: Clients = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _set_up_clients(self) -> Self:
+        self._clients = clients_for(
+            self.client,
+            self.async_client,
+            api_key=self.llama_cloud_api_key,
+            base_url=self.base_url,
+            project_id=self.project_id,
+            organization_id=self.organization_id,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+            recovery_timeout=self.recovery_timeout,
+        )
+        config = self._clients.sync_client.config
+        self.llama_cloud_api_key = config.api_key
+        self.base_url = config.base_url
+        self.project_id = config.project_id
+        self.organization_id = config.organization_id
+        return self
+
+    @property
+    def api_key(self) -> SecretStr | None:
+        """The key; None where the model came from a pickle, which leaves it behind."""
+        return self.llama_cloud_api_key
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """The fields that hold secrets, and the variables they are read from."""
+        return {"llama_cloud_api_key": "LLAMA_CLOUD_API_KEY"}
+
+    @property
+    def _llm_type(self) -> str:
+        return MODEL_NAME
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {
+            "model_name": MODEL_NAME,
+            "base_url": self.base_url,
+            "project_id": self.project_id,
+            "organization_id": self.organization_id,
+            "index_ids": self.index_ids,
+            "session_id": self.session_id,
+            "require_all_indexes": self.require_all_indexes,
+            "keep_sessions": self.keep_sessions,
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = PROVIDER
+        params["ls_model_name"] = kwargs.get("model") or MODEL_NAME
+        return params
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "llama_cloud_api_key": None}}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Accept an empty list of tools, as agents without tools pass it.
+
+        Raises:
+            NotImplementedError: There are tools. The agent runs its own, on the server.
+        """
+        _refuse_tools(tools)
+        return self.bind(**kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with self._ask(messages, kwargs) as stream:
+            for event in stream:
+                if run_manager is not None:
+                    report_tool(run_manager, event)
+        return self._result(stream, stop)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        async with self._aask(messages, kwargs) as stream:
+            async for event in stream:
+                if run_manager is not None:
+                    await areport_tool(run_manager, event)
+        return self._result(stream, stop)
+
+    def _result(self, stream: TurnStream | AsyncTurnStream, stop: list[str] | None) -> ChatResult:
+        message = message_of(stream.turn, stop=stop, output_version=self.output_version)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        stream = self._ask(messages, kwargs)
+        return _deliver(stream, ChunkWriter(stream.turn, stop, self.output_version), run_manager)
+
+    def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        stream = self._aask(messages, kwargs)
+        return _adeliver(stream, ChunkWriter(stream.turn, stop, self.output_version), run_manager)
+
+    # The framework looks for the next two by name; versions of langchain-core that do not know them never call them.
+
+    def _stream_chat_model_events(
+        self,
+        messages: list[BaseMessage],
+        *,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[dict[str, Any]]:
+        stream = self._ask(messages, kwargs)
+        return _deliver(stream, ProtocolWriter(stream.turn, stop), run_manager)
+
+    def _astream_chat_model_events(
+        self,
+        messages: list[BaseMessage],
+        *,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[dict[str, Any]]:
+        stream = self._aask(messages, kwargs)
+        return _adeliver(stream, ProtocolWriter(stream.turn, stop), run_manager)
+
+    def _ask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> TurnStream:
+        return self._clients.sync_client.converse(to_core(messages), **self._how_to_ask(kwargs))
+
+    def _aask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> AsyncTurnStream:
+        return self._clients.async_client.converse(to_core(messages), **self._how_to_ask(kwargs))
+
+    def _how_to_ask(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        _refuse_tools(kwargs.get("tools"))
+        return {
+            "session_id": kwargs.get("session_id", self.session_id),
+            "index_ids": kwargs.get("index_ids", self.index_ids),
+            "require_all_indexes": kwargs.get("require_all_indexes", self.require_all_indexes),
+            "keep_session": self.keep_sessions,
+            "freshness": self.freshness,
+        }
+
+
+def _refuse_tools(tools: Sequence[Any] | None) -> None:
+    if tools:
+        raise NotImplementedError(
+            "LlamaCloud's chat agent runs its own tools, on the server, and takes none from here. To combine it with "
+            "tools of yours, or to have structured output, let another model drive and give it a LlamaCloudChatTool."
+        )
+
+
+class _Writer(Protocol[T]):
+    def feed(self, event: Event, /) -> Iterator[T]: ...
+
+    def flush(self) -> Iterator[T]: ...
+
+    def finish(self) -> Iterator[T]: ...
+
+    def token(self, item: T, /) -> ChatGenerationChunk | None: ...
+
+
+def _deliver(stream: TurnStream, writer: _Writer[T], run_manager: CallbackManagerForLLMRun | None) -> Iterator[T]:
+    """Write a turn as it arrives. What ends it comes after the session is free again, or deleted."""
+    with stream:
+        try:
+            for event in stream:
+                if run_manager is not None:
+                    report_tool(run_manager, event)
+                for item in writer.feed(event):
+                    if run_manager is not None and (chunk := writer.token(item)) is not None:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield item
+        except ChatError:
+            yield from writer.flush()
+            raise
+    yield from writer.finish()
+
+
+async def _adeliver(
+    stream: AsyncTurnStream, writer: _Writer[T], run_manager: AsyncCallbackManagerForLLMRun | None
+) -> AsyncIterator[T]:
+    """Write a turn as it arrives, asynchronously."""
+    async with stream:
+        events = aiter(stream)  # held here, for an async generator that is dropped is closed only later
+        try:
+            async for event in events:
+                if run_manager is not None:
+                    await areport_tool(run_manager, event)
+                for item in writer.feed(event):
+                    if run_manager is not None and (chunk := writer.token(item)) is not None:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield item
+        except ChatError:
+            for item in writer.flush():
+                yield item
+            raise
+    for item in writer.finish():
+        yield item

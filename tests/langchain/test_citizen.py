@@ -1,0 +1,186 @@
+"""A good citizen: settings, secrets, copies, pickles, caches."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.globals import set_llm_cache
+from langchain_core.load import dumpd, dumps
+from langchain_core.messages import HumanMessage
+from pydantic import SecretStr
+
+import langchain_ext
+from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory, LlamaCloudChatTool
+from llama_cloud_chat import ChatClient, ConfigurationError, Timeouts
+from llama_cloud_chat.local import LocalService
+
+KEY = "llx-very-secret"
+
+
+def test_the_public_names() -> None:
+    assert sorted(langchain_ext.__all__) == [
+        "ChatLlamaCloud",
+        "LlamaCloudChatMessageHistory",
+        "LlamaCloudChatTool",
+        "sources_as_documents",
+    ]
+
+
+def test_settings_come_from_arguments() -> None:
+    model = ChatLlamaCloud(
+        api_key=KEY,  # type: ignore[arg-type]  # pydantic makes a SecretStr of it
+        base_url="https://api.cloud.eu.llamaindex.ai/",
+        project_id="p",
+        organization_id="o",
+        timeout=30,
+        max_retries=2,
+        recovery_timeout=5,
+    )
+    config = model._clients.sync_client.config
+    assert config.api_key.get_secret_value() == KEY
+    assert (config.base_url, config.project_id, config.organization_id) == (
+        "https://api.cloud.eu.llamaindex.ai",
+        "p",
+        "o",
+    )
+    assert (config.timeout.idle, config.max_retries, config.recovery_timeout) == (30.0, 2, 5.0)
+    assert model._clients.async_client.config == config
+    assert ChatLlamaCloud(llama_cloud_api_key=SecretStr(KEY)).api_key == SecretStr(KEY)  # type: ignore[call-arg]
+
+
+def test_timeouts_can_be_given_in_detail() -> None:
+    detailed = ChatLlamaCloud(api_key=SecretStr(KEY), timeout=Timeouts(idle=7, total=70))
+    assert detailed._clients.sync_client.config.timeout == Timeouts(idle=7, total=70)
+    foreign = ChatLlamaCloud(api_key=SecretStr(KEY), timeout=httpx.Timeout(3.0))
+    assert foreign._clients.sync_client.config.timeout.idle == 3.0
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
+        ChatLlamaCloud()
+    monkeypatch.setenv("LLAMA_PARSE_API_KEY", "older-name")
+    assert ChatLlamaCloud().api_key == SecretStr("older-name")
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", KEY)
+    assert ChatLlamaCloud().api_key == SecretStr(KEY)
+    assert LlamaCloudChatTool()._clients is LlamaCloudChatMessageHistory("s")._clients is ChatLlamaCloud()._clients
+
+
+def test_a_client_that_is_given_is_used() -> None:
+    client = ChatClient(KEY, base_url="https://api.cloud.eu.llamaindex.ai", project_id="p")
+    model = ChatLlamaCloud(client=client)
+    assert model._clients.sync_client is client
+    assert (model.base_url, model.project_id) == ("https://api.cloud.eu.llamaindex.ai", "p")
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", KEY)
+    for shown in (ChatLlamaCloud(), LlamaCloudChatTool(), LlamaCloudChatMessageHistory("s")):
+        assert KEY not in repr(shown)
+        assert KEY not in repr(vars(shown))
+    model = ChatLlamaCloud()
+    assert KEY not in dumps(model)
+    assert KEY not in str(dumpd(model))
+    assert KEY not in str(model._identifying_params)
+    assert KEY not in str(model._get_ls_params())
+    assert KEY not in model.model_dump_json()
+    assert model.lc_secrets == {"llama_cloud_api_key": "LLAMA_CLOUD_API_KEY"}
+
+
+def test_traces_name_the_provider_and_the_model_asked_for(model: ChatLlamaCloud) -> None:
+    params = model._get_ls_params(stop=["x"])
+    assert params["ls_provider"] == "llama_cloud"
+    assert params["ls_model_type"] == "chat"
+    assert params["ls_stop"] == ["x"]
+    assert model._get_ls_params(model="another")["ls_model_name"] == "another"
+
+
+def test_a_pickle_leaves_the_key_behind_and_finds_it_in_the_environment(
+    service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ChatLlamaCloud(api_key=SecretStr(service.api_key), base_url=service.base_url, index_ids=[])
+    pickled = pickle.dumps(model)
+    assert service.api_key.encode() not in pickled
+    arrived: ChatLlamaCloud = pickle.loads(pickled)
+    assert arrived.api_key is None
+    with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
+        arrived.invoke("text alone")
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
+    assert arrived.invoke("text alone").content == "Hello"
+    arrived._clients.sync_client.close()
+    assert model.api_key == SecretStr(service.api_key)
+
+
+def test_a_pickle_works_in_another_process(service: LocalService, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(
+        pickle.dumps(ChatLlamaCloud(api_key=SecretStr(service.api_key), base_url=service.base_url))
+    )
+    program = f"import pickle; print(pickle.load(open({str(tmp_path / 'model')!r}, 'rb')).invoke('text alone').content)"
+    environment = {**os.environ, "LLAMA_CLOUD_API_KEY": service.api_key, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == "Hello"
+
+
+def test_copies_work_and_keep_the_key(model: ChatLlamaCloud) -> None:
+    for one in (copy.copy(model), copy.deepcopy(model), model.model_copy(update={"keep_sessions": False})):
+        assert one.api_key == model.api_key
+        assert one.invoke("text alone").content == "Hello"
+
+
+def test_the_global_cache_is_not_used(model: ChatLlamaCloud) -> None:
+    set_llm_cache(InMemoryCache())
+    try:
+        first, second = model.invoke("one"), model.invoke("one")
+    finally:
+        set_llm_cache(None)
+    assert first.response_metadata["session_id"] != second.response_metadata["session_id"]
+
+
+def test_a_cache_can_still_be_asked_for(client: ChatClient) -> None:
+    model = ChatLlamaCloud(client=client, cache=InMemoryCache())
+    assert model.invoke("one").id == model.invoke("one").id
+
+
+def test_importing_the_adapter_loads_no_service_and_no_other_framework() -> None:
+    program = (
+        "import sys, langchain_ext; "
+        "print([name for name in sys.modules if name.split('.')[0] in ('llama_index', 'fastapi', 'uvicorn') "
+        "or name.startswith('llama_cloud_chat.local')])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_work_per_token_does_not_grow(model: ChatLlamaCloud) -> None:
+    from langchain_ext._converter import ChunkWriter
+    from llama_cloud_chat import TextDelta, Turn
+
+    writer = ChunkWriter(Turn("x", session_id="s", number=1), None, None)
+    first, *others = [next(iter(writer.feed(TextDelta("word ", 0)))) for _ in range(1000)]
+    assert first.message.response_metadata
+    for chunk in others:
+        lean: dict[str, Any] = {**chunk.message.response_metadata, **chunk.message.additional_kwargs}
+        assert lean == {}
+
+
+def test_a_message_can_be_asked_as_any_input_langchain_takes(model: ChatLlamaCloud) -> None:
+    from langchain_core.prompts import ChatPromptTemplate
+
+    chain = ChatPromptTemplate.from_messages([("human", "{word} alone")]) | model
+    assert chain.invoke({"word": "text"}).content == "Hello"
+    assert model.invoke([("user", "text alone")]).content == "Hello"
+    assert model.invoke([HumanMessage("text alone")]).content == "Hello"

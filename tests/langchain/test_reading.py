@@ -1,0 +1,171 @@
+"""Every way of reading a turn gives the same answer."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_ext import ChatLlamaCloud
+from llama_cloud_chat import ChatClient, TurnFailedError
+
+from . import scripts
+from .conftest import Make
+from .harness import added_up, comparable, read_until
+
+VERSIONS = pytest.mark.parametrize("output_version", [None, "v1"])
+EVERY_SCRIPT = pytest.mark.parametrize("script", scripts.CONSISTENT)
+
+
+@EVERY_SCRIPT
+@VERSIONS
+def test_the_sum_of_a_streams_chunks_is_the_message_of_invoke(
+    make: Make, script: str, output_version: str | None
+) -> None:
+    model = make(output_version=output_version)
+    assert comparable(added_up(model.stream(script))) == comparable(model.invoke(script))
+
+
+@EVERY_SCRIPT
+@VERSIONS
+async def test_the_async_ways_read_the_same(amake: Make, script: str, output_version: str | None) -> None:
+    model = amake(output_version=output_version)
+    streamed = added_up([chunk async for chunk in model.astream(script)])
+    answered = await model.ainvoke(script)
+    assert comparable(streamed) == comparable(answered) == comparable(model.invoke(script))
+
+
+@EVERY_SCRIPT
+def test_the_blocks_are_the_same_in_both_output_versions(make: Make, script: str) -> None:
+    plain, v1 = make().invoke(script), make(output_version="v1").invoke(script)
+    assert isinstance(plain.content, str)
+    assert v1.content == plain.content_blocks == v1.content_blocks
+    assert v1.text == plain.text == plain.content
+    assert [block["index"] for block in v1.content_blocks] == list(range(len(v1.content)))
+
+
+@EVERY_SCRIPT
+def test_the_text_is_the_one_text_of_the_turn(client: ChatClient, model: ChatLlamaCloud, script: str) -> None:
+    turn = client.create().ask(script)
+    assert model.invoke(script).text == turn.text
+    assert "".join(chunk.text for chunk in model.stream(script)) == turn.text
+
+
+@EVERY_SCRIPT
+def test_chunks_hold_str_by_default_and_lists_in_v1(make: Make, script: str) -> None:
+    assert all(isinstance(chunk.content, str) for chunk in make().stream(script))
+    assert all(isinstance(chunk.content, list) for chunk in make(output_version="v1").stream(script))
+
+
+@EVERY_SCRIPT
+def test_tool_calls_are_always_empty(model: ChatLlamaCloud, script: str) -> None:
+    assert model.invoke(script).tool_calls == added_up(model.stream(script)).tool_calls == []
+
+
+def test_blocks_come_in_event_order_with_the_page_pictures(model: ChatLlamaCloud) -> None:
+    answer = model.invoke("think, look, answer")
+    assert answer.content == "30 days."
+    assert answer.content_blocks == [
+        {"type": "reasoning", "reasoning": "Let me look.", "index": 0},
+        {"type": "server_tool_call", "id": "c1", "name": "retrieve", "args": {"query": "leave"}, "index": 1},
+        {
+            "type": "server_tool_result",
+            "tool_call_id": "c1",
+            "status": "success",
+            "output": {"results": [scripts.PASSAGE]},
+            "extras": {
+                "name": "retrieve",
+                "image_attachment": scripts.PICTURE,
+                "attachments": scripts.PASSAGE["static_fields"]["attachments"],  # type: ignore[index]
+            },
+            "index": 2,
+        },
+        {"type": "text", "text": "30 days.", "index": 3},
+    ]
+
+
+def test_text_blocks_after_the_first_begin_with_the_blank_line(model: ChatLlamaCloud) -> None:
+    texts = [b["text"] for b in model.invoke("several segments").content_blocks if b["type"] == "text"]
+    assert texts == ["One", "\n\nTwo three"]
+
+
+def test_an_answer_says_where_it_stands_what_it_took_and_what_it_is_based_on(model: ChatLlamaCloud) -> None:
+    answer = model.invoke("think, look, answer")
+    metadata = answer.response_metadata
+    assert metadata["model_provider"] == "llama_cloud"
+    assert isinstance(metadata["model_name"], str)
+    assert metadata["session_id"]
+    assert metadata["turn"] == 1
+    assert metadata["duration_ms"] == 12.5
+    assert metadata["skipped_index_ids"] == []
+    assert [source["file_name"] for source in metadata["sources"]] == ["leave.md"]
+    assert answer.usage_metadata == {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    assert model.invoke("skipped indexes and no usage").response_metadata["skipped_index_ids"] == ["idx-9"]
+    assert model.invoke("skipped indexes and no usage").usage_metadata is None
+
+
+@VERSIONS
+def test_the_first_chunk_says_where_the_answer_stands_and_the_last_what_it_took(
+    make: Make, output_version: str | None
+) -> None:
+    first, *between, last = make(output_version=output_version).stream("think, look, answer")
+    assert first.response_metadata["session_id"]
+    assert first.response_metadata["turn"] == 1
+    assert last.usage_metadata == {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    assert last.chunk_position == "last"
+    assert "session_id" not in last.response_metadata
+    assert all(not {"session_id", "turn", "sources"} & set(chunk.response_metadata) for chunk in between)
+    assert len({chunk.id for chunk in [first, *between, last]}) == 1
+
+
+def test_each_chunk_shows_its_own_blocks(model: ChatLlamaCloud) -> None:
+    kinds = [[block["type"] for block in chunk.content_blocks] for chunk in model.stream("think, look, answer")]
+    assert kinds == [["reasoning"], ["reasoning"], ["server_tool_call"], ["server_tool_result"], ["text"], ["text"], []]
+    second = [c for c in model.stream("several segments") if "Two" in c.text]
+    assert second[0].content_blocks == [{"type": "text", "text": "\n\nTwo", "index": 5}]
+
+
+def test_chunks_added_up_from_the_middle_keep_their_blocks_apart(model: ChatLlamaCloud) -> None:
+    first, *others = model.stream("three texts")
+    assert first.text == "A"
+    texts = [block for block in added_up(others).content_blocks if block["type"] == "text"]
+    assert [block["text"] for block in texts] == ["\n\nB", "\n\nC"]
+
+
+def test_blocks_survive_a_round_trip_through_json(model: ChatLlamaCloud) -> None:
+    answer = model.invoke("several segments")
+    again = AIMessage.model_validate_json(answer.model_dump_json())
+    assert again == answer
+    assert again.content_blocks == answer.content_blocks
+
+
+def test_text_without_its_markers_is_one_block() -> None:
+    bare = AIMessage("Hi", response_metadata={"model_provider": "llama_cloud"})
+    assert bare.content_blocks == [{"type": "text", "text": "Hi"}]
+    listed = AIMessage(["Hi", {"type": "text", "text": "!"}], response_metadata={"model_provider": "llama_cloud"})
+    assert listed.content_blocks == [{"type": "text", "text": "Hi"}, {"type": "text", "text": "!"}]
+
+
+def test_a_whole_that_contradicts_its_deltas_is_believed(model: ChatLlamaCloud) -> None:
+    assert model.invoke("a contradiction").content == "Thirty"
+    assert added_up(model.stream("a contradiction")).content == "Twenty"
+
+
+def test_an_error_comes_after_the_text_so_far(model: ChatLlamaCloud) -> None:
+    with pytest.raises(TurnFailedError, match="the model is out"):
+        model.invoke("an error")
+    received = read_until(TurnFailedError, model.stream("an error"))
+    partial = added_up(received)
+    assert partial.content == "I was about to"
+    assert partial.response_metadata["turn"] == 1
+    assert all(chunk.chunk_position is None for chunk in received)
+
+
+def test_a_batch_gives_each_input_its_answer(model: ChatLlamaCloud) -> None:
+    answers = model.batch(["a", "b", "text alone"])
+    assert [answer.content for answer in answers] == ["turn 1: a", "turn 1: b", "Hello"]
+    assert len({answer.response_metadata["session_id"] for answer in answers}) == 3
+
+
+async def test_an_async_batch_gives_each_input_its_answer(amodel: ChatLlamaCloud) -> None:
+    answers = await amodel.abatch([[HumanMessage("a")], "b"])
+    assert [answer.content for answer in answers] == ["turn 1: a", "turn 1: b"]

@@ -1,0 +1,63 @@
+"""LangChain's own suites for chat models, against the embedded service."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import pytest_asyncio
+from langchain_core.language_models import BaseChatModel
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from langchain_ext import ChatLlamaCloud
+from llama_cloud_chat import AsyncChatClient, ChatClient
+
+# What is skipped, and why: everything that binds tools or asks for structured output (the agent's tools run on the
+# server, `bind_tools` refuses others), images, audio and files as input (the service takes text), another model by
+# name (the service chooses its model), serialisation (only classes that langchain-core maps can be loaded again),
+# and the timing of recorded streams (nothing is recorded).
+
+
+class TestUnits(ChatModelUnitTests):
+    """The model by itself."""
+
+    chat_model_class: ClassVar[type[BaseChatModel]] = ChatLlamaCloud  # type: ignore[assignment]
+    chat_model_params: ClassVar[dict[str, Any]] = {"api_key": "key"}  # type: ignore[assignment]
+    has_tool_calling = False
+    has_structured_output = False
+
+    @property
+    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+        environment = {
+            "LLAMA_CLOUD_API_KEY": "key-of-the-environment",
+            "LLAMA_CLOUD_BASE_URL": "https://api.cloud.eu.llamaindex.ai",
+            "LLAMA_CLOUD_PROJECT_ID": "project",
+            "LLAMA_CLOUD_ORGANIZATION_ID": "organization",
+        }
+        expected = {
+            "llama_cloud_api_key": "key-of-the-environment",
+            "api_key": "key-of-the-environment",
+            "base_url": "https://api.cloud.eu.llamaindex.ai",
+            "project_id": "project",
+            "organization_id": "organization",
+        }
+        return environment, {}, expected
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+class TestIntegration(ChatModelIntegrationTests):
+    """The model at work."""
+
+    chat_model_class: ClassVar[type[BaseChatModel]] = ChatLlamaCloud  # type: ignore[assignment]
+    has_tool_calling = False
+    has_structured_output = False
+    supports_model_override = False
+
+    @pytest_asyncio.fixture(autouse=True)
+    async def _clients(self, client: ChatClient, async_client: AsyncChatClient) -> None:
+        self._params = {"client": client, "async_client": async_client}
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return self._params
