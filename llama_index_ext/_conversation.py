@@ -1,0 +1,138 @@
+"""What has been said so far, as the user of an engine sees it, and which session it goes on in."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from llama_index.core.base.llms.types import ChatMessage
+
+from llama_cloud_chat import Message, SessionBusyError, Turn
+
+from ._converter import answer_message, history_messages, to_core
+
+
+class Place:
+    """A place in the queue before a conversation's next turn."""
+
+    def __init__(self) -> None:
+        self.reached: Future[None] = Future()
+        self.loop = running_loop()
+
+
+class Conversation:
+    """A conversation: messages that began it, or a session that is resumed, and the turns since.
+
+    Turns queue up until the one before them has begun, for only then the session is known; from there on the core
+    queues them up.
+
+    Args:
+        messages: What was said before; the last answer among them that carries a session is continued.
+        session_id: A session to use as it is, instead.
+
+    Attributes:
+        session_id: The session it goes on in; None until that is decided.
+    """
+
+    def __init__(self, messages: Sequence[ChatMessage] = (), session_id: str | None = None) -> None:
+        self.session_id = session_id
+        self._messages = [message.model_copy(deep=True) for message in messages]
+        self._past: list[Turn] | None = None if session_id is not None else []
+        self._since: list[tuple[ChatMessage, Turn]] = []
+        self._lock = threading.Lock()
+        self._queue: deque[Place] = deque()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether everything that was said is known here; a resumed session must be read first."""
+        return self._past is not None
+
+    def learn(self, turns: Sequence[Turn]) -> None:
+        """Take note of what was read of a resumed session."""
+        if self._past is None:
+            self._past = list(turns)
+
+    def question(self, new: Sequence[ChatMessage]) -> tuple[list[Message], str | None]:
+        """Return what to ask with: messages, and the session to ask them on if it is decided already."""
+        if self.session_id is not None:
+            return [to_core(message) for message in new], self.session_id
+        return [to_core(message) for message in (*self._messages, *new)], None
+
+    def note(self, prompt: ChatMessage, turn: Turn) -> None:
+        """Take note of a turn that has begun; it grows by itself."""
+        self._since.append((prompt, turn))
+        self.session_id = turn.session_id
+
+    def messages(self) -> list[ChatMessage]:
+        """Return what was said so far, as far as it is known."""
+        first = self._since[0][1].number if self._since else None
+        past = [turn for turn in self._past or () if first is None or turn.number is None or turn.number < first]
+        said = [*copy.deepcopy(self._messages), *history_messages(past)]
+        for prompt, turn in list(self._since):
+            said.append(prompt.model_copy(deep=True))
+            answer = answer_message(turn)
+            if answer.blocks:
+                said.append(answer)
+        return said
+
+    def __reduce__(self) -> tuple[type[Conversation], tuple[list[ChatMessage], str | None]]:
+        # In a copy the messages say where it stands, so that it forks if this one goes on first. A session that was
+        # never read is still a session and nothing else.
+        return Conversation, (self.messages(), None) if self.is_known else ([], self.session_id)
+
+    def queue_up(self) -> Place:
+        """Take a place in the queue."""
+        place = Place()
+        with self._lock:
+            self._queue.append(place)
+            if len(self._queue) == 1:
+                place.reached.set_result(None)
+        return place
+
+    def wait(self, place: Place) -> None:
+        """Block until it is this place's turn.
+
+        Raises:
+            SessionBusyError: That would never come: a task of the event loop that this blocks is before it.
+        """
+        with self._lock:
+            is_hopeless = place.loop is not None and any(
+                other.loop is place.loop for other in self._queue if other is not place
+            )
+        if is_hopeless and not place.reached.done():
+            raise SessionBusyError(
+                "A task of this event loop is asking on the same conversation, and a blocking call would keep it "
+                "from getting on. Use the asynchronous methods here."
+            )
+        place.reached.result()
+
+    async def wait_async(self, place: Place) -> None:
+        """Wait until it is this place's turn."""
+        # Shielded: a cancelled wait must leave the future alone, which another thread may be about to set.
+        await asyncio.shield(asyncio.wrap_future(place.reached))
+
+    def wake(self, place: Place) -> None:
+        """Let whoever waits at a place go on, because they are not going to ask."""
+        with self._lock:
+            if not place.reached.done():
+                place.reached.set_result(None)
+
+    def leave(self, place: Place) -> None:
+        """Give the place up, whether it was reached or not; the next one in the queue comes up."""
+        with self._lock:
+            if place in self._queue:
+                self._queue.remove(place)
+            if self._queue and not self._queue[0].reached.done():
+                self._queue[0].reached.set_result(None)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, if one does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,201 @@
+"""What the core says, in LlamaIndex's words, and back. Pure: nothing here reads, waits or asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from llama_index.core.base.llms import types as llms
+from llama_index.core.base.llms.types import ChatMessage, ContentBlock, MessageRole, TextBlock
+from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.tools import ToolOutput
+
+from llama_cloud_chat import (
+    ChatClient,
+    Event,
+    Message,
+    Source,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    ToolRun,
+    Turn,
+)
+
+from ._page_images import page_images
+
+# The oldest llama-index-core that is supported has neither; history messages then hold text alone.
+_ThinkingBlock: Any = getattr(llms, "ThinkingBlock", None)
+_ToolCallBlock: Any = getattr(llms, "ToolCallBlock", None)
+
+_ROLES = {
+    MessageRole.SYSTEM: "system",
+    MessageRole.DEVELOPER: "system",
+    MessageRole.USER: "user",
+    MessageRole.TOOL: "tool",
+    MessageRole.FUNCTION: "tool",
+}
+
+# What helps a program to find a passage again, but tells a language model nothing.
+_TECHNICAL_KEYS = ["attachments", "end_char", "file_id", "rerank_score", "start_char", "tool_call_id"]
+
+
+def to_core(message: ChatMessage) -> Message:
+    """Read a chat message; `session_id` and `turn` of its `additional_kwargs` say where an answer stands."""
+    extra = message.additional_kwargs
+    role: Any = _ROLES.get(message.role, "assistant")
+    name, session_id, turn = extra.get("name"), extra.get("session_id"), extra.get("turn")
+    return Message(
+        role,
+        message.content or "",
+        name=name if isinstance(name, str) else None,
+        session_id=session_id if isinstance(session_id, str) else None,
+        turn=turn if isinstance(turn, int) and not isinstance(turn, bool) else None,
+    )
+
+
+def user_message(text: str) -> ChatMessage:
+    """Return a message of the user."""
+    return ChatMessage(role=MessageRole.USER, content=text)
+
+
+def answer_message(turn: Turn) -> ChatMessage:
+    """Return what answers a turn, as far as it has come."""
+    return ChatMessage(
+        role=MessageRole.ASSISTANT,
+        blocks=_blocks(turn.events),
+        additional_kwargs={"session_id": turn.session_id, "turn": turn.number},
+    )
+
+
+def history_messages(turns: Iterable[Turn]) -> list[ChatMessage]:
+    """Return a session's turns as messages; a turn that nothing answers is its prompt alone."""
+    messages: list[ChatMessage] = []
+    for turn in turns:
+        if turn.prompt:
+            messages.append(user_message(turn.prompt))
+        answer = answer_message(turn)
+        if answer.blocks:
+            messages.append(answer)
+    return messages
+
+
+def _blocks(events: Sequence[Event]) -> list[ContentBlock]:
+    blocks: list[ContentBlock] = []
+    is_first_text = True
+    for event in events:
+        if isinstance(event, Text) and event.content:
+            # `ChatMessage.content` joins text blocks with a newline; a turn's segments are parted by a blank line.
+            blocks.append(TextBlock(text=event.content if is_first_text else "\n" + event.content))
+            is_first_text = False
+        elif isinstance(event, Thinking) and event.content and _ThinkingBlock is not None:
+            blocks.append(_ThinkingBlock(content=event.content))
+        elif isinstance(event, ToolCall) and _ToolCallBlock is not None:
+            blocks.append(_ToolCallBlock(tool_call_id=event.call_id, tool_name=event.name, tool_kwargs=event.arguments))
+    return blocks
+
+
+def answer_metadata(turn: Turn) -> dict[str, Any]:
+    """Return what an answer carries beside its text; plain values."""
+    return {
+        "session_id": turn.session_id,
+        "turn": turn.number,
+        "usage": asdict(turn.usage),
+        "thinking": turn.thinking,
+        "skipped_index_ids": list(turn.skipped_index_ids),
+    }
+
+
+def tracer_usage(turn: Turn) -> dict[str, int]:
+    """Return a turn's tokens under the keys that tracers count."""
+    read, written = turn.usage.total_input_tokens, turn.usage.total_output_tokens
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": (read or 0) + (written or 0)}
+    return {key: value for key, value in usage.items() if value}
+
+
+def result_text(result: Any) -> str:
+    """Return a tool's result as text; JSON unless it is text already."""
+    return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+
+
+def source_node(source: Source) -> NodeWithScore:
+    """Return a source as a node. The same passage has the same node id, in every turn and process."""
+    own = {
+        "file_name": source.file_name,
+        "file_id": source.file_id,
+        "page_start": source.page_start,
+        "page_end": source.page_end,
+        "start_char": source.start_char,
+        "end_char": source.end_char,
+        "rerank_score": source.rerank_score,
+        "attachments": [asdict(attachment) for attachment in source.attachments] or None,
+        "tool_call_id": source.tool_call_id,
+    }
+    place = [source.file_id, source.file_name, source.page_start, source.page_end, source.start_char, source.end_char]
+    node = TextNode(
+        id_=str(uuid5(NAMESPACE_URL, json.dumps([*place, source.text]))),
+        text=source.text,
+        start_char_idx=source.start_char,
+        end_char_idx=source.end_char,
+        metadata={**source.metadata, **{key: value for key, value in own.items() if value is not None}},
+        excluded_llm_metadata_keys=_TECHNICAL_KEYS,
+        excluded_embed_metadata_keys=_TECHNICAL_KEYS,
+    )
+    return NodeWithScore(node=node, score=source.score)
+
+
+class Answer:
+    """What LlamaIndex shows of a turn beside its text. Its lists grow in place, ahead of the text that uses them.
+
+    Args:
+        image_client: Who fetches page pictures; None leaves them out.
+
+    Attributes:
+        sources: The agent's tool calls, in the order they were made, each with its result once that is there.
+        source_nodes: What the tools retrieved, in the order it came.
+        metadata: What `answer_metadata` says; filled when the turn begins and when it is over.
+    """
+
+    def __init__(self, image_client: ChatClient | None = None) -> None:
+        self.sources: list[ToolOutput] = []
+        self.source_nodes: list[NodeWithScore] = []
+        self.metadata: dict[str, Any] = {}
+        self._image_client = image_client
+        self._runs: dict[str, tuple[ToolRun, ToolOutput]] = {}
+
+    def find(self, call_id: str) -> tuple[ToolRun, ToolOutput]:
+        """Return the run of a call that was taken up, and its output."""
+        return self._runs[call_id]
+
+    def take(self, event: ToolCall | ToolResult) -> tuple[ToolRun, ToolOutput, list[NodeWithScore]]:
+        """Take up a call or a result; return the run, its output, and the nodes that the event brought."""
+        known = self._runs.get(event.call_id)
+        if known is None or (isinstance(event, ToolCall) and not known[0].is_uncalled):
+            run = ToolRun(event.call_id, event.name)
+            output = ToolOutput(tool_name=event.name, content="", raw_input={}, raw_output=None)
+            known = self._runs[event.call_id] = run, output
+            self.sources.append(output)
+        run, output = known
+        run.take(event)
+        output.raw_input = run.arguments
+        if isinstance(event, ToolCall):
+            return run, output, []
+        output.raw_output = run.result
+        output.blocks = [TextBlock(text=result_text(run.result))]
+        nodes = list(self._nodes_of(run))
+        self.source_nodes.extend(nodes)
+        return run, output, nodes
+
+    def _nodes_of(self, run: ToolRun) -> Iterable[NodeWithScore]:
+        sources = run.sources
+        yield from map(source_node, sources)
+        if self._image_client is not None:
+            yield from page_images(run, sources, self._image_client)
+
+    def describe(self, turn: Turn) -> None:
+        """Bring `metadata` up to date."""
+        self.metadata.update(answer_metadata(turn))

@@ -1,0 +1,321 @@
+"""LlamaCloud's chat agent as a LlamaIndex workflow agent, alone or as a member of an `AgentWorkflow`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from llama_index.core.agent.workflow import AgentOutput, AgentStream, BaseWorkflowAgent, ToolCallResult
+from llama_index.core.agent.workflow import ToolCall as ToolCallEvent
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    CompletionResponse,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.llms import CustomLLM
+from llama_index.core.llms.llm import LLM
+from llama_index.core.memory import BaseMemory
+from llama_index.core.tools import AsyncBaseTool, ToolSelection
+from pydantic import PrivateAttr
+
+from llama_cloud_chat import (
+    AsyncChatClient,
+    ChatClient,
+    ConfigurationError,
+    Event,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+)
+
+from ._clients import Clients
+from ._conversation import Conversation
+from ._converter import answer_message, to_core, tracer_usage, user_message
+from ._live_turn import LiveTurn, Options
+from ._tracing import TurnTrace
+
+# Where a workflow's context keeps which agent goes on in which session, and the session of the latest answer.
+_SESSIONS, _SESSION = "session_ids", "session_id"
+
+
+class LlamaCloudAgent(BaseWorkflowAgent):
+    """LlamaCloud's chat agent as a workflow agent. Its tools run on the service and are reported as events.
+
+    >>> import asyncio
+    >>> from llama_cloud_chat import AsyncChatClient
+    >>> from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent
+    >>> from llama_index.core.workflow import Context
+    >>> from llama_index_ext import LlamaCloudAgent
+    >>> async def ask() -> None:
+    ...     async with AsyncChatClient() as client:
+    ...         agent = LlamaCloudAgent(async_client=client, index_ids=index_ids)
+    ...         handler = agent.run("How many days of leave are there?", ctx=Context(agent))
+    ...         async for event in handler.stream_events():
+    ...             if isinstance(event, AgentStream):
+    ...                 print(event.delta, end="")
+    ...         await handler
+    >>> asyncio.run(ask())
+    Everyone has 30 days of paid leave each year. ...
+
+    With other agents: those that may hand off to it can, and it hands back to the one that `can_handoff_to` names.
+    `llm` is any LlamaIndex model that calls functions:
+
+    >>> async def write() -> None:
+    ...     async with AsyncChatClient() as client:
+    ...         writer = FunctionAgent(name="Writer", description="Writes.", llm=llm, can_handoff_to=["Researcher"])
+    ...         researcher = LlamaCloudAgent(
+    ...             name="Researcher",
+    ...             description="Knows the handbook.",
+    ...             async_client=client,
+    ...             index_ids=index_ids,
+    ...             can_handoff_to=["Writer"],
+    ...         )
+    ...         workflow = AgentWorkflow([writer, researcher], root_agent="Writer")
+    ...         print(await workflow.run("How many days of leave are there? Write a note."))
+    >>> asyncio.run(write())
+    Note: Everyone has 30 days of paid leave each year. ...
+
+    A run goes on in the session that its messages carry, else in the one that its `Context` holds (under
+    `session_id`; it survives `to_dict` and `from_dict`), else in `session_id=`, else in a new one.
+
+    Args:
+        name: What other agents call it.
+        description: What other agents know of it.
+        client: The client for threads.
+        async_client: The client for asyncio. One kind is enough; with neither, the environment's key is used.
+        index_ids: The indexes of new sessions; for a session that is bound to none, the indexes of each prompt.
+        session_id: A session to go on in.
+        require_all_indexes: Whether an index that cannot be queried fails the turn.
+        system_prompt: What to tell the remote agent before a session's first prompt.
+        can_handoff_to: The one agent that it hands over to whenever it has answered; by default none.
+        llm: Only for `output_cls`: the model that puts an answer into that shape. The agent itself needs none.
+        **options: What `BaseWorkflowAgent` takes. Its `tools` and `tool_retriever` are refused, because an agent on
+            the service cannot call what runs here.
+
+    Raises:
+        ConfigurationError: An argument cannot work, or there is no key.
+
+    A run that fails raises; one that is cancelled closes the connection.
+    """
+
+    _clients: Clients = PrivateAttr()
+    _options: Options = PrivateAttr()
+    _first_session_id: str | None = PrivateAttr()
+    _made_with: dict[str, Any] = PrivateAttr()
+
+    def __init__(
+        self,
+        name: str = "LlamaCloud",
+        description: str = "LlamaCloud's chat agent. It answers questions from the documents of its indexes.",
+        *,
+        client: ChatClient | None = None,
+        async_client: AsyncChatClient | None = None,
+        index_ids: Sequence[str] | None = None,
+        session_id: str | None = None,
+        require_all_indexes: bool | None = None,
+        system_prompt: str | None = None,
+        can_handoff_to: list[str] | None = None,
+        llm: LLM | None = None,
+        **options: Any,
+    ) -> None:
+        _check(can_handoff_to, llm, options)
+        super().__init__(
+            name=name,
+            description=description,
+            system_prompt=system_prompt,
+            can_handoff_to=can_handoff_to or [],
+            llm=llm or _NoLocalModel(),
+            **options,
+        )
+        self._clients = Clients(client, async_client)
+        self._options = Options(index_ids, require_all_indexes)
+        self._first_session_id = session_id
+        self._made_with = {
+            "name": name,
+            "description": description,
+            "client": self._clients.sync if async_client is None else client,
+            "async_client": async_client,
+            "index_ids": index_ids,
+            "session_id": session_id,
+            "require_all_indexes": require_all_indexes,
+            "system_prompt": system_prompt,
+            "can_handoff_to": can_handoff_to,
+            "llm": llm,
+            **options,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A workflow holds on to its runtime; what is pickled is how to make the agent again.
+        return partial(type(self), **self._made_with), ()
+
+    async def take_step(
+        self,
+        ctx: Any,
+        llm_input: list[ChatMessage],
+        tools: Sequence[AsyncBaseTool],
+        memory: BaseMemory,
+    ) -> AgentOutput:
+        """Answer: one turn of the remote agent.
+
+        Raises:
+            ChatError: The turn failed.
+        """
+        live = await self._prepare(ctx, llm_input)
+        results: list[ToolCallResult] = []
+        text = ""
+        is_first = True
+        async with aclosing(live.aevents()) as events:
+            async for event in events:
+                if is_first:
+                    is_first = False
+                    await self._remember(ctx, live.turn.session_id)
+                if type(event) is TextDelta:
+                    text += event.content
+                self._report(ctx, event, text, live, results)
+        done = await ctx.store.get("current_tool_calls", default=[])
+        await ctx.store.set("current_tool_calls", [*done, *results])
+        answer = answer_message(live.turn)
+        answer.additional_kwargs["agent"] = self.name
+        await memory.aput(answer)
+        return AgentOutput(
+            response=answer,
+            tool_calls=self._hand_over(tools),
+            raw={"usage": tracer_usage(live.turn)},
+            current_agent_name=self.name,
+        )
+
+    async def handle_tool_call_results(self, ctx: Any, results: list[ToolCallResult], memory: BaseMemory) -> None:
+        """Tell the next agent that it has been handed the request; nothing else is ever called here."""
+        for result in results:
+            await memory.aput(user_message(result.tool_output.content))
+
+    async def finalize(self, ctx: Any, output: AgentOutput, memory: BaseMemory) -> AgentOutput:
+        """Return the output; its answer is in memory already."""
+        return output
+
+    async def _prepare(self, ctx: Any, llm_input: Sequence[ChatMessage]) -> LiveTurn:
+        sessions: dict[str, str] = await ctx.store.get(_SESSIONS, default={})
+        messages = [_without_anchor(one) if self._is_anothers(one) else one for one in llm_input]
+        conversation = Conversation()
+        if not any(to_core(message).is_anchor for message in messages):
+            known = sessions.get(self.name)
+            conversation = Conversation(session_id=known or self._first_session_id)
+            if known:
+                messages = [one for one in messages if not self._is_system_prompt(one)]  # it has been told
+        notice = _pattern(await ctx.store.get("handoff_output_prompt", default=""))
+        messages = [one for one in messages if not notice.fullmatch(one.content or "")]
+        messages = _end_with_request(messages, await ctx.store.get("user_msg_str", default=None))
+        trace = TurnTrace(self, messages[-1], callbacks=None, is_streaming=self.streaming)
+        return LiveTurn(self._clients, conversation, messages, self._options, trace)
+
+    def _is_anothers(self, message: ChatMessage) -> bool:
+        return bool(message.additional_kwargs.get("agent", self.name) != self.name)
+
+    def _is_system_prompt(self, message: ChatMessage) -> bool:
+        return message.role == MessageRole.SYSTEM and message.content == self.system_prompt
+
+    async def _remember(self, ctx: Any, session_id: str | None) -> None:
+        sessions = await ctx.store.get(_SESSIONS, default={})
+        await ctx.store.set(_SESSIONS, {**sessions, self.name: session_id})
+        await ctx.store.set(_SESSION, session_id)
+
+    def _report(self, ctx: Any, event: Event, text: str, live: LiveTurn, results: list[ToolCallResult]) -> None:
+        if isinstance(event, TextDelta) and self.streaming:
+            ctx.write_event_to_stream(
+                AgentStream(delta=event.content, response=text, current_agent_name=self.name, raw=event.raw)
+            )
+        elif isinstance(event, ThinkingDelta) and self.streaming:
+            ctx.write_event_to_stream(
+                AgentStream(
+                    delta="",
+                    response=text,
+                    current_agent_name=self.name,
+                    raw=event.raw,
+                    thinking_delta=event.content,
+                )
+            )
+        elif isinstance(event, ToolCall):
+            ctx.write_event_to_stream(
+                ToolCallEvent(tool_name=event.name, tool_kwargs=event.arguments, tool_id=event.call_id)
+            )
+        elif isinstance(event, ToolResult):
+            run, output = live.answer.find(event.call_id)
+            result = ToolCallResult(
+                tool_name=run.name,
+                tool_kwargs=run.arguments,
+                tool_id=run.call_id,
+                tool_output=output,
+                return_direct=False,
+            )
+            results.append(result)
+            ctx.write_event_to_stream(result)
+
+    def _hand_over(self, tools: Sequence[AsyncBaseTool]) -> list[ToolSelection]:
+        """Return the call that hands over to the agent that is told, where there is a workflow to take it."""
+        if not self.can_handoff_to or not any(tool.metadata.name == "handoff" for tool in tools):
+            return []
+        arguments = {"to_agent": self.can_handoff_to[0], "reason": f"{self.name} has answered."}
+        return [ToolSelection(tool_id=f"handoff-{uuid4()}", tool_name="handoff", tool_kwargs=arguments)]
+
+
+class _NoLocalModel(CustomLLM):
+    """Stands where LlamaIndex wants a model. Its window never makes a memory drop messages."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata(context_window=2**31, is_chat_model=True, model_name="llama-cloud-chat")
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        raise NotImplementedError(_NO_MODEL)
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        raise NotImplementedError(_NO_MODEL)
+
+
+_NO_MODEL = "LlamaCloudAgent answers on the service and has no model here. Give it one with llm=."
+
+
+def _check(can_handoff_to: list[str] | None, llm: LLM | None, options: dict[str, Any]) -> None:
+    if options.get("tools") or options.get("tool_retriever"):
+        raise ConfigurationError(
+            "LlamaCloudAgent takes no tools: the agent runs on the service and cannot call what runs here. Give them "
+            "to another agent of the workflow."
+        )
+    if options.get("output_cls") is not None and llm is None:
+        raise ConfigurationError(
+            "output_cls needs llm=, a model that puts the answer into that shape: the service answers in text. "
+            "structured_output_fn works without one."
+        )
+    if can_handoff_to is not None and len(can_handoff_to) > 1:
+        raise ConfigurationError(
+            "can_handoff_to must name one agent: the agent on the service does not see the others, and so cannot "
+            "choose among them."
+        )
+
+
+def _without_anchor(message: ChatMessage) -> ChatMessage:
+    """Return another agent's answer without its session: what it says counts, where it stands does not."""
+    return ChatMessage(role=message.role, blocks=message.blocks)
+
+
+def _pattern(notice: str) -> re.Pattern[str]:
+    """Return what matches LlamaIndex's notices of handing over, which mean nothing to an agent on the service."""
+    escaped = re.escape(notice)
+    for name in ("to_agent", "reason"):
+        escaped = escaped.replace(re.escape(f"{{{name}}}"), ".*")
+    return re.compile(escaped or r"(?!)", re.DOTALL)
+
+
+def _end_with_request(messages: list[ChatMessage], request: str | None) -> list[ChatMessage]:
+    """Return the messages with the user's request last; after a hand-over others have spoken since."""
+    requests = [one for one in messages if one.role == MessageRole.USER and (request or "") in (one.content or "")]
+    if not requests:
+        return [*messages, user_message(request or "")]
+    return [*(one for one in messages if one is not requests[-1]), requests[-1]]

@@ -1,0 +1,195 @@
+"""LlamaCloud's chat agent as a LlamaIndex chat engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.callbacks import CallbackManager, trace_method
+from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine
+
+from llama_cloud_chat import AsyncChatClient, ChatClient
+
+from ._clients import Clients
+from ._conversation import Conversation
+from ._converter import user_message
+from ._live_turn import LiveTurn, Options
+from ._portable import Portable
+from ._streaming import LlamaCloudStreamingResponse
+from ._tracing import TurnTrace
+
+
+class LlamaCloudChatEngine(Portable, BaseChatEngine):
+    """A conversation with LlamaCloud's chat agent, which has its own sessions, tools and indexes.
+
+    >>> from llama_index_ext import LlamaCloudChatEngine
+    >>> engine = LlamaCloudChatEngine(index_ids=index_ids)
+    >>> answer = engine.chat("How many days of leave are there?")
+    >>> print(answer)
+    Everyone has 30 days of paid leave each year. ...
+    >>> [(node.node.metadata["file_name"], node.score) for node in answer.source_nodes]
+    [('leave.md', ...)]
+
+    As it comes, with what the agent looked up ahead of the text that uses it:
+
+    >>> response = engine.stream_chat("When do unused days expire?")
+    >>> for text in response.response_gen:
+    ...     print(text, end="")
+    Unused days expire in March. ...
+    >>> [source.tool_name for source in response.sources]
+    ['retrieve']
+
+    Later, in another process:
+
+    >>> later = LlamaCloudChatEngine(session_id=engine.session_id)
+    >>> [message.content for message in later.chat_history if message.role == "user"]
+    ['How many days of leave are there?', 'When do unused days expire?']
+
+    Turns on one engine come one after the other, in the order they were asked, from threads and tasks alike. The
+    conversation may also be given with each call, as `chat_history`: it is continued if its last answer is still its
+    session's last turn, and forked into a new session otherwise. (An earlier message that was edited while the last
+    answer was kept is not noticed.)
+
+    Args:
+        client: The client for threads.
+        async_client: The client for asyncio. One kind is enough; with neither, the environment's key is used.
+        session_id: A session to go on in.
+        index_ids: The indexes of new sessions; for a session that is bound to none, the indexes of each prompt.
+        require_all_indexes: Whether an index that cannot be queried fails the turn.
+        page_images: Whether `source_nodes` hold page pictures, too, as image nodes that are fetched when resolved.
+        callback_manager: Where to send callback events.
+
+    Raises:
+        ConfigurationError: An argument cannot work, or there is no key.
+
+    Copies go on from the conversation as it is: the first that asks continues it, others fork. A pickled engine
+    leaves its key, its connections and its callbacks behind.
+    """
+
+    def __init__(
+        self,
+        client: ChatClient | None = None,
+        *,
+        async_client: AsyncChatClient | None = None,
+        session_id: str | None = None,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool | None = None,
+        page_images: bool = False,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        self._clients = Clients(client, async_client)
+        self._options = Options(index_ids, require_all_indexes, page_images=page_images, freshness=0.0)
+        self._conversation = Conversation(session_id=session_id)
+        self.callback_manager = callback_manager or CallbackManager([])
+
+    @classmethod
+    def from_defaults(cls, client: ChatClient | None = None, **options: Any) -> LlamaCloudChatEngine:
+        """Make an engine; LlamaIndex's customary way to say `LlamaCloudChatEngine(...)`.
+
+        Args:
+            client: The client for threads; by default one is made from the environment.
+            **options: What the constructor takes.
+
+        Raises:
+            ConfigurationError: An argument cannot work, or there is no key.
+        """
+        return cls(client, **options)
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that the conversation goes on in; None before the first answer."""
+        return self._conversation.session_id
+
+    @trace_method("chat")
+    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+        """Ask, and wait for the whole answer.
+
+        Args:
+            message: The prompt.
+            chat_history: A conversation to go on from instead of the engine's own; `[]` begins a new one.
+
+        Returns:
+            The answer with its `sources`, `source_nodes` and `metadata`.
+
+        Raises:
+            TurnFailedError: The agent failed; `.turn` holds what it said.
+            StreamInterruptedError: The answer was cut off for good; `.turn` holds what was received.
+            ChatError: The prompt could not be asked.
+        """
+        live = self._prepare(message, chat_history, is_streaming=False)
+        live.run()
+        return _response(live)
+
+    @trace_method("chat")
+    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+        """Ask, and wait for the whole answer; see `chat`."""
+        live = self._prepare(message, chat_history, is_streaming=False)
+        await live.arun()
+        return _response(live)
+
+    @trace_method("chat")
+    def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> LlamaCloudStreamingResponse:
+        """Return an answer to be read as it comes. It is asked when it is first read; errors are raised there.
+
+        Args:
+            message: The prompt.
+            chat_history: A conversation to go on from instead of the engine's own; `[]` begins a new one.
+        """
+        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, is_streaming=True))
+
+    @trace_method("chat")
+    async def astream_chat(
+        self, message: str, chat_history: list[ChatMessage] | None = None
+    ) -> LlamaCloudStreamingResponse:
+        """Return an answer to be read as it comes; see `stream_chat`."""
+        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, is_streaming=True))
+
+    def reset(self) -> None:
+        """Begin a new conversation, in a new session. The old one is kept by the service."""
+        self._conversation = Conversation()
+
+    @property
+    def chat_history(self) -> list[ChatMessage]:
+        """The conversation so far. Of a session that is resumed it is read once, on first use.
+
+        Raises:
+            ChatError: It cannot be read.
+        """
+        conversation = self._conversation
+        if not conversation.is_known:
+            conversation.learn(self._clients.sync.retrieve(_known(conversation.session_id)).turns)
+        return conversation.messages()
+
+    async def aload_history(self) -> list[ChatMessage]:
+        """Return `chat_history` without blocking the event loop.
+
+        Raises:
+            ChatError: It cannot be read.
+        """
+        conversation = self._conversation
+        if not conversation.is_known:
+            conversation.learn((await self._clients.aio.retrieve(_known(conversation.session_id))).turns)
+        return conversation.messages()
+
+    def _prepare(self, message: str, chat_history: Sequence[ChatMessage] | None, *, is_streaming: bool) -> LiveTurn:
+        if chat_history is not None:
+            self._conversation = Conversation(chat_history)
+        prompt = user_message(message)
+        trace = TurnTrace(self, prompt, callbacks=self.callback_manager, is_streaming=is_streaming)
+        return LiveTurn(self._clients, self._conversation, [prompt], self._options, trace)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._clients!r}, session_id={self.session_id!r})"
+
+
+def _known(session_id: str | None) -> str:
+    assert session_id is not None
+    return session_id
+
+
+def _response(live: LiveTurn) -> AgentChatResponse:
+    answer = live.answer
+    return AgentChatResponse(
+        response=live.turn.text, sources=answer.sources, source_nodes=answer.source_nodes, metadata=answer.metadata
+    )

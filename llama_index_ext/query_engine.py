@@ -1,0 +1,142 @@
+"""LlamaCloud's chat agent as a LlamaIndex query engine: every query is a session of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
+from llama_index.core.prompts.mixin import PromptMixinType
+from llama_index.core.schema import QueryBundle
+
+from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError
+
+from ._clients import Clients
+from ._conversation import Conversation
+from ._converter import user_message
+from ._live_turn import LiveTurn, Options
+from ._portable import Portable
+from ._streaming import LlamaCloudStreamingResponse
+from ._tracing import TurnTrace
+
+
+class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
+    """Single questions to LlamaCloud's chat agent.
+
+    >>> from llama_index_ext import LlamaCloudQueryEngine
+    >>> handbook = LlamaCloudQueryEngine(index_ids=index_ids)
+    >>> print(handbook.query("How many days of leave are there?"))
+    Everyone has 30 days of paid leave each year. ...
+
+    As a tool of other agents, or of `RouterQueryEngine` and `SubQuestionQueryEngine`:
+
+    >>> from llama_index.core.tools import QueryEngineTool
+    >>> tool = QueryEngineTool.from_defaults(handbook, name="handbook", description="Answers questions about work.")
+    >>> print(tool.call("When do unused days expire?"))
+    Unused days expire in March. ...
+
+    Evaluators find their contexts in the answers' `source_nodes`; `judge` is any LlamaIndex LLM:
+
+    >>> from llama_index.core.evaluation import FaithfulnessEvaluator
+    >>> answer = handbook.query("How many days of leave are there?")
+    >>> FaithfulnessEvaluator(llm=judge).evaluate_response(response=answer).passing
+    True
+
+    Args:
+        client: The client for threads.
+        async_client: The client for asyncio. One kind is enough; with neither, the environment's key is used.
+        index_ids: The indexes to ask.
+        require_all_indexes: Whether an index that cannot be queried fails the query.
+        keep_sessions: Whether the sessions of queries are kept; else each is deleted once it is answered, errors
+            included.
+        streaming: Whether answers are handed on as they come; `source_nodes` and `metadata` then grow with them.
+        page_images: Whether `source_nodes` hold page pictures, too, as image nodes that are fetched when resolved.
+        callback_manager: Where to send callback events.
+
+    Raises:
+        ConfigurationError: An argument cannot work, or there is no key.
+
+    Queries raise `ChatError`: an answer that failed, broke off or holds no text is no answer.
+    """
+
+    def __init__(
+        self,
+        client: ChatClient | None = None,
+        *,
+        async_client: AsyncChatClient | None = None,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool | None = None,
+        keep_sessions: bool = True,
+        streaming: bool = False,
+        page_images: bool = False,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        super().__init__(callback_manager)
+        self._clients = Clients(client, async_client)
+        self._options = Options(index_ids, require_all_indexes, keep_sessions, page_images=page_images)
+        self._streaming = streaming
+
+    def _get_prompt_modules(self) -> PromptMixinType:
+        return {}
+
+    def _query(self, query_bundle: QueryBundle) -> Response | StreamingResponse:
+        response: Response | StreamingResponse
+        with self._event(query_bundle) as event:
+            live = self._prepare(query_bundle)
+            if self._streaming:
+                pieces = _read(LlamaCloudStreamingResponse(live))
+                response = StreamingResponse(pieces, live.answer.source_nodes, live.answer.metadata)
+            else:
+                live.run()
+                response = _response(live)
+            event.on_end({EventPayload.RESPONSE: response})
+        return response
+
+    async def _aquery(self, query_bundle: QueryBundle) -> Response | AsyncStreamingResponse:
+        response: Response | AsyncStreamingResponse
+        with self._event(query_bundle) as event:
+            live = self._prepare(query_bundle)
+            if self._streaming:
+                pieces = _aread(LlamaCloudStreamingResponse(live))
+                response = AsyncStreamingResponse(pieces, live.answer.source_nodes, live.answer.metadata)
+            else:
+                await live.arun()
+                response = _response(live)
+            event.on_end({EventPayload.RESPONSE: response})
+        return response
+
+    def _prepare(self, query: QueryBundle) -> LiveTurn:
+        prompt = user_message(query.query_str)
+        trace = TurnTrace(self, prompt, callbacks=self.callback_manager, is_streaming=self._streaming)
+        return LiveTurn(self._clients, Conversation(), [prompt], self._options, trace)
+
+    def _event(self, query: QueryBundle) -> Any:
+        return self.callback_manager.event(CBEventType.QUERY, {EventPayload.QUERY_STR: query.query_str})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._clients!r}, index_ids={self._options.index_ids!r})"
+
+
+def _response(live: LiveTurn) -> Response:
+    _check(live.turn.text)
+    return Response(live.turn.text, live.answer.source_nodes, live.answer.metadata)
+
+
+def _read(answer: LlamaCloudStreamingResponse) -> Generator[str, None, None]:
+    yield from answer.response_gen
+    _check(answer.response)
+
+
+async def _aread(answer: LlamaCloudStreamingResponse) -> AsyncGenerator[str, None]:
+    async with aclosing(answer.async_response_gen()) as pieces:
+        async for piece in pieces:
+            yield piece
+    _check(answer.response)
+
+
+def _check(text: str) -> None:
+    if not text.strip():
+        raise ChatError("The agent's answer holds no text. Its session shows what it did instead; ask it to say more.")

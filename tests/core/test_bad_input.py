@@ -1,0 +1,186 @@
+"""Arguments that cannot work: an error that names the argument, before any request."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import httpx
+import pytest
+
+from llama_cloud_chat import AsyncChatClient, ChatClient, ConfigurationError, Message, Timeouts
+from llama_cloud_chat._config import make_config
+
+from ..support.clients import KEY
+from ..support.service import ChatService
+
+BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"api_key": None}, "API key"),
+    ({"api_key": ""}, "api_key"),
+    ({"api_key": "  "}, "api_key"),
+    ({"api_key": "two words"}, "api_key"),
+    ({"api_key": "llx-\u2011dash"}, "api_key"),
+    ({"api_key": "a\r\nX-Header: b"}, "api_key"),
+    ({"api_key": 7}, "api_key"),
+    ({"api_key": b"llx"}, "api_key"),
+    ({"base_url": "api.example.com"}, "base_url"),
+    ({"base_url": "ftp://api.example.com"}, "base_url"),
+    ({"base_url": "https://"}, "base_url"),
+    ({"base_url": "https://user:pass@api.example.com"}, "base_url"),
+    ({"base_url": "https://api.example.com?a=b"}, "base_url"),
+    ({"base_url": "https://api.example.com#a"}, "base_url"),
+    ({"base_url": "https://a\0b"}, "base_url"),
+    ({"base_url": 7}, "base_url"),
+    ({"project_id": ""}, "project_id"),
+    ({"project_id": 7}, "project_id"),
+    ({"organization_id": " "}, "organization_id"),
+    ({"timeout": -1}, "timeout"),
+    ({"timeout": 0}, "timeout"),
+    ({"timeout": "10"}, "timeout"),
+    ({"timeout": True}, "timeout"),
+    ({"timeout": math.nan}, "timeout"),
+    ({"timeout": Timeouts(idle=-1)}, "timeout.idle"),
+    ({"timeout": Timeouts(total=0)}, "timeout.total"),
+    ({"timeout": Timeouts(connect="5")}, "timeout.connect"),  # type: ignore[arg-type]
+    ({"max_retries": -1}, "max_retries"),
+    ({"max_retries": 1.5}, "max_retries"),
+    ({"max_retries": True}, "max_retries"),
+    ({"recovery_timeout": -1}, "recovery_timeout"),
+    ({"recovery_timeout": None}, "recovery_timeout"),
+    ({"recovery_timeout": math.nan}, "recovery_timeout"),
+    ({"max_event_bytes": 0}, "max_event_bytes"),
+    ({"max_event_bytes": "1"}, "max_event_bytes"),
+]
+
+
+@pytest.mark.parametrize("kind", [ChatClient, AsyncChatClient])
+@pytest.mark.parametrize(("settings", "named"), BAD_SETTINGS)
+def test_a_setting_that_cannot_work_is_named(kind: Any, settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named) as caught:
+        kind(**{"api_key": KEY, **settings})
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_blank_key_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", " ")
+    with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
+        make_config()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, Timeouts()),
+        (30, Timeouts(connect=5.0, idle=30.0)),
+        (2, Timeouts(connect=2.0, idle=2.0)),
+        (Timeouts(total=9), Timeouts(total=9)),
+        (httpx.Timeout(7), Timeouts(connect=7, idle=7, pool=7)),
+        (httpx.Timeout(None), Timeouts(connect=None, idle=None, pool=None)),
+    ],
+)
+def test_timeouts_come_in_several_forms(given: Any, expected: Timeouts) -> None:
+    assert make_config(api_key=KEY, timeout=given).timeout == expected
+
+
+def test_a_total_shorter_than_the_silence_allowed_bounds_it() -> None:
+    assert Timeouts(idle=60, total=3).as_httpx() == httpx.Timeout(connect=5, read=3, write=3, pool=60)
+    assert Timeouts(idle=None).as_httpx().read is None
+
+
+ELEVEN = [f"idx-{number}" for number in range(11)]
+
+
+@pytest.mark.parametrize("index_ids", ["idx-1", b"idx", ELEVEN, [""], [" "], [None], [7], 7, {"idx-1"}, {"idx": 1}])
+def test_index_ids_that_are_no_list_of_ids_are_refused(client: Any, service: ChatService, index_ids: Any) -> None:
+    session = client.session("ses-1")
+    for ask in (
+        lambda: client.create(index_ids=index_ids),
+        lambda: client.stream("ses-1", "What?", index_ids=index_ids),
+        lambda: session.stream("What?", index_ids),
+        lambda: session.ask("What?", index_ids),
+        lambda: client.converse([Message("user", "What?")], index_ids=index_ids),
+    ):
+        with pytest.raises(ConfigurationError, match="index_ids"):
+            ask()
+    assert service.requests == []
+
+
+def test_ten_indexes_are_fine(client: Any, service: ChatService) -> None:
+    session = client.create(index_ids=tuple(ELEVEN[:10]))
+    assert session.index_ids == ELEVEN[:10]
+    assert service.requests[0].json == {"index_ids": ELEVEN[:10]}
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", None, 7, b"What?", ["What?"]])
+def test_a_prompt_that_asks_nothing_is_refused(client: Any, service: ChatService, prompt: Any) -> None:
+    session = client.session("ses-1")
+    for ask in (
+        lambda: client.stream("ses-1", prompt),
+        lambda: session.stream(prompt),
+        lambda: session.ask(prompt),
+    ):
+        with pytest.raises(ConfigurationError, match="prompt"):
+            ask()
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("session_id", ["", "  ", None, 7])
+def test_a_session_id_that_is_blank_is_refused(client: Any, service: ChatService, session_id: Any) -> None:
+    for ask in (
+        lambda: client.session(session_id),
+        lambda: client.stream(session_id, "What?"),
+        lambda: client.retrieve(session_id),
+        lambda: client.get_summary(session_id),
+        lambda: client.set_title(session_id, "x"),
+        lambda: client.delete(session_id),
+    ):
+        with pytest.raises(ConfigurationError, match="session_id"):
+            ask()
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("session_id", ["", "  ", 7])
+def test_a_session_id_to_converse_in_that_is_blank_is_refused(
+    client: Any, service: ChatService, session_id: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="session_id"):
+        list(client.converse([Message("user", "What?")], session_id=session_id))
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("title", ["", " ", None, 7])
+def test_a_title_from_nothing_is_refused(client: Any, service: ChatService, title: Any) -> None:
+    with pytest.raises(ConfigurationError, match="first_message"):
+        client.set_title("ses-1", title)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("page_size", [0, -1, True, 1.5, "3"])
+def test_a_page_of_nothing_is_refused(client: Any, service: ChatService, page_size: Any) -> None:
+    with pytest.raises(ConfigurationError, match="page_size"):
+        list(client.list(page_size))
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("shared_access", ["", "write", 7])
+def test_an_access_that_does_not_exist_is_refused(client: Any, service: ChatService, shared_access: Any) -> None:
+    with pytest.raises(ConfigurationError, match="shared_access"):
+        client.create(shared_access=shared_access)
+    assert service.requests == []
+
+
+def test_other_indexes_than_a_session_is_bound_to_are_refused(client: Any, service: ChatService) -> None:
+    session = client.create(index_ids=["a", "b"])
+    with pytest.raises(ConfigurationError, match="bound to the indexes"):
+        session.ask("What?", index_ids=["c"])
+    assert service.prompts == []
+    assert session.ask("What?", index_ids=["b", "a"]).number == 1
+
+
+@pytest.mark.parametrize(
+    "messages", [[], [Message("assistant", "Hi.")], [Message("user", " ")], [Message("system", "Be brief.")]]
+)
+def test_messages_with_nothing_to_ask_are_refused(client: Any, service: ChatService, messages: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        client.converse(messages)
+    assert service.requests == []
