@@ -95,6 +95,7 @@ class AsyncChatClient:
         self._known = known
         self._clock = clock
         self._lock = threading.Lock()
+        self._twin: ChatClient | None = None
 
     @classmethod
     def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
@@ -108,10 +109,17 @@ class AsyncChatClient:
         return self._config
 
     def as_sync(self) -> ChatClient:
-        """Return the client's twin: same configuration, same knowledge of sessions, connections of its own."""
+        """Return the client's twin: same configuration, same knowledge of sessions, connections of its own.
+
+        It is the same one each time, so that whoever wants to can close it.
+        """
         from ._client import ChatClient  # noqa: PLC0415  # the twins know each other
 
-        return ChatClient._from_parts(self._config, self._known, self._clock)
+        with self._lock:
+            if self._twin is None:
+                self._twin = ChatClient._from_parts(self._config, self._known, self._clock)
+                self._twin._twin = self
+            return self._twin
 
     async def create(
         self, index_ids: Sequence[str] | None = None, shared_access: str | None = None

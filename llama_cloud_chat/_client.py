@@ -91,6 +91,7 @@ class ChatClient:
         self._known = known
         self._clock = clock
         self._lock = threading.Lock()
+        self._twin: AsyncChatClient | None = None
 
     @classmethod
     def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
@@ -104,10 +105,17 @@ class ChatClient:
         return self._config
 
     def as_async(self) -> AsyncChatClient:
-        """Return the client's twin: same configuration, same knowledge of sessions, connections of its own."""
+        """Return the client's twin: same configuration, same knowledge of sessions, connections of its own.
+
+        It is the same one each time, so that whoever wants to can close it.
+        """
         from ._async_client import AsyncChatClient  # noqa: PLC0415  # the twins know each other
 
-        return AsyncChatClient._from_parts(self._config, self._known, self._clock)
+        with self._lock:
+            if self._twin is None:
+                self._twin = AsyncChatClient._from_parts(self._config, self._known, self._clock)
+                self._twin._twin = self
+            return self._twin
 
     def create(self, index_ids: Sequence[str] | None = None, shared_access: str | None = None) -> ChatSession:
         """Create a session.

@@ -207,10 +207,12 @@ class Exchange:
     def _open_session(self, ticket: Ticket, plan: Plan) -> Flow[None]:
         assert isinstance(plan, (Start, Fork))
         self._known.queue.leave(ticket)
-        summary = yield from call(operations.create(self._index_ids, None), self._policy, self._clock)
+        # A fork keeps the indexes of the session it leaves.
+        index_ids = self._index_ids or (self._known.index_ids if isinstance(plan, Fork) else None)
+        summary = yield from call(operations.create(index_ids, None), self._policy, self._clock)
         self._opened_session = True
         self._use(summary.session_id, plan.prompt)
-        self._known.note(summary.index_ids or self._index_ids, [], self._clock.monotonic())
+        self._known.note(summary.index_ids or index_ids, [], self._clock.monotonic())
         self._known.queue.enter(ticket)
 
     def _settle_on_anchor(self, ticket: Ticket) -> Flow[Continue | Start | Fork]:

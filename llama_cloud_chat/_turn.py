@@ -42,11 +42,12 @@ SegmentKind: TypeAlias = type[Text] | type[Thinking]
 class _Segment:
     """A run of thinking or text.
 
-    A delta's text costs a few bytes, the string object around it dozens: pieces are joined every so often, so that
-    a long answer takes little more memory than its text.
+    A delta's text costs a few bytes, the string object around it dozens: pieces are joined every so often, so that a
+    long answer takes little more memory than its text. Other threads may read while one appends: every change of
+    the pieces is a single step of the interpreter.
     """
 
-    __slots__ = ("_joined", "_pieces", "delta", "half", "index", "kind", "parting")
+    __slots__ = ("_loose", "_pieces", "delta", "half", "index", "kind", "parting")
 
     def __init__(self, kind: SegmentKind, index: int, parting: str) -> None:
         self.kind = kind
@@ -54,25 +55,23 @@ class _Segment:
         self.index = index
         self.parting = parting  # what its first delta still has to begin with
         self.half = ""  # a high surrogate whose other half comes with the next delta
-        self._joined: list[str] = []
         self._pieces: list[str] = []
+        self._loose = 0
 
     def append(self, piece: str) -> None:
         self._pieces.append(piece)
-        if len(self._pieces) == _PIECES_BEFORE_JOINING:
-            self._joined.append("".join(self._pieces))
-            self._pieces.clear()
+        self._loose += 1
+        if self._loose == _PIECES_BEFORE_JOINING:
+            self._pieces[-_PIECES_BEFORE_JOINING:] = ["".join(self._pieces[-_PIECES_BEFORE_JOINING:])]
+            self._loose = 0
 
     @property
     def text(self) -> str:
-        if self._pieces or len(self._joined) > 1:
-            self._joined = ["".join([*self._joined, *self._pieces])]
-            self._pieces.clear()
-        return self._joined[0] if self._joined else ""
+        return "".join(self._pieces)
 
     def replace(self, text: str) -> None:
-        self._joined = [text]
-        self._pieces.clear()
+        self._pieces = [text]
+        self._loose = 0
 
     def as_event(self) -> Text | Thinking:
         return self.kind(self.text, self.index)
