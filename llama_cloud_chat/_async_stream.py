@@ -9,7 +9,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -134,7 +134,7 @@ async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Li
                 outcome = answer = await _open(client, command, line)
                 if isinstance(answer, httpx.Response):
                     line.attach(answer)
-                    chunks = answer.aiter_raw()
+                    chunks = cast("httpx.AsyncByteStream", answer.stream).__aiter__()
                     try:
                         async for chunk in chunks:
                             if line.is_cut():

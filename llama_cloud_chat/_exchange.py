@@ -271,7 +271,8 @@ class Exchange:
         if queue.enter(ticket):
             return
         before = queue.sample()
-        while not (yield AwaitTurn(ticket, PATIENCE)):
+        # The queue is asked as well: a wake-up may come just as the wait runs out.
+        while not ((yield AwaitTurn(ticket, PATIENCE)) or queue.holds(ticket)):
             now = queue.sample()
             if now == before:
                 raise busy_error()

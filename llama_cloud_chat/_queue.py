@@ -67,6 +67,11 @@ class TurnQueue:
             self._tickets.append(ticket)
             return self._tickets[0] is ticket
 
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether it is this ticket's turn."""
+        with self._lock:
+            return self._tickets[0] is ticket
+
     def leave(self, ticket: Ticket) -> None:
         """Give the place up, whether it was reached or not; the next in line is woken."""
         with self._lock:

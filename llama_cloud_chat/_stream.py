@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Generator, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 
@@ -117,7 +117,7 @@ def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Gene
                 outcome = answer = _open(client, command)
                 if isinstance(answer, httpx.Response):
                     line.attach(answer)
-                    chunks = answer.iter_raw()
+                    chunks = iter(cast("httpx.SyncByteStream", answer.stream))
                     try:
                         for chunk in chunks:
                             if line.is_cut():
@@ -171,15 +171,23 @@ def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
 def _hang_up(response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
     if is_over:
-        watchdog = threading.Timer(DRAIN_SECONDS, shut_down, [response])
+        drained = threading.Event()
+        lock = threading.Lock()
+
+        def give_up() -> None:
+            with lock:  # once it is closed, the connection may serve another request
+                if not drained.is_set():
+                    shut_down(response)
+
+        watchdog = threading.Timer(DRAIN_SECONDS, give_up)
         watchdog.daemon = True
         watchdog.start()
-        try:
-            with contextlib.suppress(httpx.HTTPError):
-                for _ in chunks:
-                    pass
-        finally:
-            watchdog.cancel()
+        with contextlib.suppress(httpx.HTTPError):
+            for _ in chunks:
+                pass
+        with lock:
+            drained.set()
+        watchdog.cancel()
     response.close()
 
 

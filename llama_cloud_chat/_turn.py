@@ -239,7 +239,7 @@ class TurnReader:
             return ()
         return _READERS[type(event)](self, event)
 
-    def extend(self, event: Event) -> bool:
+    def extend(self, event: Any) -> bool:
         """Take `event` if it is a delta that simply goes on with what the last one began: nearly every event is.
 
         Returns:

@@ -35,7 +35,7 @@ class Clients:
         """The client for threads."""
         if self._client is None:
             assert self._async_client is not None
-            self._client = self._own(self._async_client.as_sync())
+            self._client = self._async_client.as_sync()
         return self._client
 
     @property
