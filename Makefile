@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: help demo test lint types wheel clean
+.PHONY: help demo test lint types bench bench-quick bench-retrieval wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,8 @@ help:
 	@echo 'make test    every test'
 	@echo 'make lint    style, formatting, types, and which module may import which'
 	@echo 'make types   types alone'
+	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a minute)'
+	@echo 'make bench-retrieval   how often the embedded service finds what was asked for'
 	@echo 'make wheel   build the wheel and prove that it works by itself'
 	@echo 'make clean   remove .venv and everything that was made'
 
@@ -30,6 +32,15 @@ types: .venv/dev-installed
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 
+bench: .venv/bench-installed
+	$(BIN)/python -m benchmarks
+
+bench-quick: .venv/bench-installed
+	$(BIN)/python -m benchmarks --quick
+
+bench-retrieval: .venv/dev-installed
+	$(BIN)/python -m benchmarks.retrieval
+
 wheel: .venv/dev-installed
 	.ci/check-wheel $(BIN)/python
 
@@ -45,6 +56,10 @@ clean:
 	@echo 'Setting up .venv with the development tools (a minute or two, once) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/demo-installed
+
+.venv/bench-installed: .venv/dev-installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
 
 .venv/bin/python:
 	@test -n '$(PYTHON)' || { echo 'This needs Python 3.10 or newer; none was found. Name one: make PYTHON=/path/to/python3'; exit 2; }

@@ -7,6 +7,8 @@ import sys
 _NEEDS = {
     "typer": "cli",
     "rich": "cli",
+    "prompt_toolkit": "cli",
+    "tomli": "cli",
     "fastapi": "local",
     "uvicorn": "local",
     "sse_starlette": "local",
@@ -25,7 +27,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         extra = _NEEDS.get((error.name or "").partition(".")[0])
         if extra is None:
-            raise
+            if "pip install" not in str(error):
+                raise
+            print(error, file=sys.stderr)  # the embedded service says itself what it needs
+            sys.exit(2)
         print(
             f"This command needs {error.name}, which is not installed. "
             f"Install it with: pip install 'llama-cloud-chat[{extra}]'",

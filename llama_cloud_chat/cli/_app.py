@@ -3,56 +3,215 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from types import FrameType
+from typing import Annotated
 
 import typer
 
-from llama_cloud_chat import ChatError, __version__
+from llama_cloud_chat import (
+    AuthenticationError,
+    ChatError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnprocessableEntityError,
+    __version__,
+)
 
-app = typer.Typer(
-    name="llama-cloud-chat",
-    help="LlamaCloud's chat agent in your terminal.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from ._connection import Connection
+from ._options import with_connection
+from ._safe import complain
+
+_PROGRAM = "llama-cloud-chat"
+
+app = typer.Typer(name=_PROGRAM, pretty_exceptions_enable=False)
+sessions_app = typer.Typer()
+app.add_typer(sessions_app, name="sessions")
+
+# Typer does not name the class of its own complaints.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+_CALLERS_FAULT = (
+    ConfigurationError,
+    AuthenticationError,
+    PermissionDeniedError,
+    NotFoundError,
+    UnprocessableEntityError,
 )
 
 Docs = Annotated[
-    Optional[list[Path]],  # noqa: UP045  # typer reads this at run time
+    list[Path] | None,
     typer.Option(
         "--docs",
-        help="A folder or file of text, Markdown or reStructuredText; may be given again. Without it, the "
-        "descriptions of the Python packages installed here.",
+        help="A folder or file for the embedded service to read; may be given again. Without it, the descriptions of "
+        "the Python packages installed here.",
     ),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROVIDER:NAME",
+        help="The language model that answers in the embedded service, instead of its own quoting.",
+    ),
+]
+SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+class Format(str, Enum):
+    """What a session can be exported as."""
+
+    md = "md"
+    json = "json"
 
 
 def run() -> None:
-    """Run the command line; an error of ours is one sentence and exit code 2."""
+    """Run the command line: 2 if what was given cannot work, 1 if the service failed, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # what cannot be shown is no reason to fail
+    signal.signal(signal.SIGTERM, _leave)
     try:
-        app()
+        sys.exit(app(prog_name=_PROGRAM, standalone_mode=False))
     except ChatError as error:
-        print(error.message, file=sys.stderr)
+        complain(error.message)
+        sys.exit(2 if isinstance(error, _CALLERS_FAULT) else 1)
+    except _UsageError as error:
+        complain(f"{str(error.format_message()).rstrip('.')}. {_where_help_is(error)}")  # type: ignore[attr-defined]
         sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End in good order: embedded services stop, the terminal is as it was."""
+    sys.exit(128 + number)
+
+
+def _where_help_is(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return f"See {context.command_path if context else _PROGRAM} --help."
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"llama-cloud-chat {__version__}")
+        print(f"{_PROGRAM} {__version__}")
         raise typer.Exit
 
 
-@app.callback()
+def _print_help_alone(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+
+
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """LlamaCloud's chat agent in your terminal."""
+    _print_help_alone(context)
+
+
+@sessions_app.callback(invoke_without_command=True)
+def _sessions_root(context: typer.Context) -> None:
+    """List, show, title and delete sessions."""
+    _print_help_alone(context)
+
+
+@app.command()
+@with_connection
+def chat(
+    connection: Connection,
+    session: Annotated[
+        str | None, typer.Option(metavar="ID", help="Go on in this session; without it a new one begins.")
+    ] = None,
+    index: Annotated[list[str] | None, typer.Option(metavar="ID", help="An index to ask; may be given again.")] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Plain text; with a question on stdin, print the answer alone.")
+    ] = False,
+    docs: Docs = None,
+    model: Model = None,
+) -> None:
+    """Hold a conversation, or answer the question that comes on standard input."""
+    from ._chat import run_chat  # noqa: PLC0415  # everything below imports what it alone needs
+
+    run_chat(replace(connection, docs=docs or None, model=model), session, index or [], plain=plain)
+
+
+@sessions_app.command("list")
+@with_connection
+def sessions_list(
+    connection: Connection,
+    limit: Annotated[int | None, typer.Option(min=1, help="List no more than this many.")] = None,
+    json: AsJson = False,
+) -> None:
+    """List the sessions."""
+    from ._sessions import list_sessions  # noqa: PLC0415
+
+    list_sessions(connection, limit, json=json)
+
+
+@sessions_app.command("show")
+@with_connection
+def sessions_show(connection: Connection, session: SessionId, json: AsJson = False) -> None:
+    """Show a session and its turns."""
+    from ._sessions import show_session  # noqa: PLC0415
+
+    show_session(connection, session, json=json)
+
+
+@sessions_app.command("delete")
+@with_connection
+def sessions_delete(
+    connection: Connection,
+    sessions: Annotated[list[str], typer.Argument(metavar="SESSION...", help="The sessions' ids.")],
+) -> None:
+    """Delete sessions for good."""
+    from ._sessions import delete_sessions  # noqa: PLC0415
+
+    delete_sessions(connection, sessions)
+
+
+@sessions_app.command("title")
+@with_connection
+def sessions_title(
+    connection: Connection,
+    session: SessionId,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="What to title it after; else its first question.")
+    ] = None,
+) -> None:
+    """Have a session titled."""
+    from ._sessions import title_session  # noqa: PLC0415
+
+    title_session(connection, session, text)
+
+
+@app.command()
+@with_connection
+def export(
+    connection: Connection,
+    session: SessionId,
+    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.md,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; without it, standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a session with its turns and sources."""
+    from ._export import run_export  # noqa: PLC0415
+
+    run_export(connection, session, format_.value, output, force=force)
 
 
 @app.command()
@@ -61,7 +220,7 @@ def demo(
     question: Annotated[str, typer.Option(help="What to ask first.")] = "How do I set a timeout in httpx?",
 ) -> None:
     """Have a first conversation with the embedded service: no key, no network."""
-    from ._demo import run_demo  # noqa: PLC0415  # the frameworks take a second to import
+    from ._demo import run_demo  # noqa: PLC0415
 
     run_demo(docs, question)
 
@@ -71,11 +230,15 @@ def serve(
     docs: Docs = None,
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8765,
     data: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="The file that keeps the sessions; without it they are gone at the end."),
+        Path | None, typer.Option(help="The file that keeps the sessions; without it they are gone at the end.")
     ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Allow a --host that other machines reach, unencrypted.")
+    ] = False,
+    model: Model = None,
 ) -> None:
     """Run the embedded service in the foreground until Ctrl-C."""
-    from ._serve import run_service  # noqa: PLC0415  # so does the web server
+    from ._serve import run_service  # noqa: PLC0415
 
-    run_service(docs, port, data)
+    run_service(docs or None, host=host, port=port, allow_network=allow_network, data=data, model=model)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import ChatClient, ConfigurationError, Source, ToolRun
 from llama_cloud_chat.local import LocalService
-from llama_index_ext import LlamaCloudChatEngine
 
-from ._screen import Screen
+from ._screen import Screen, count
+from ._serve import indexing_bar
 
 FOLLOW_UP = "And in async code?"
 PACE = 0.02
@@ -28,9 +24,10 @@ def run_demo(docs: Sequence[Path] | None, question: str) -> None:
     """
     if not question.strip():
         raise ConfigurationError("The question is empty. Give one: llama-cloud-chat demo --question '...'")
-    screen = Screen(Console(highlight=False))
+    screen = Screen()
     with (
-        LocalService(docs or None, pace=PACE) as service,
+        indexing_bar() as on_progress,
+        LocalService(docs or None, pace=PACE, on_progress=on_progress) as service,
         ChatClient(service.api_key, base_url=service.base_url) as client,
     ):
         names = ", ".join(service.index_names.values())
@@ -44,6 +41,8 @@ def run_demo(docs: Sequence[Path] | None, question: str) -> None:
 
 
 def _ask_in_langchain(screen: Screen, client: ChatClient, index_ids: list[str], question: str) -> str:
+    from langchain_ext import ChatLlamaCloud  # noqa: PLC0415  # takes a second; the service is up before
+
     screen.heading("1. LangChain: ChatLlamaCloud(...).stream(...)")
     screen.question(question)
     model = ChatLlamaCloud(client=client, index_ids=index_ids)
@@ -56,7 +55,7 @@ def _ask_in_langchain(screen: Screen, client: ChatClient, index_ids: list[str], 
             elif block["type"] == "server_tool_call":
                 screen.tool_call(block["name"], block["args"])
             elif block["type"] == "server_tool_result":
-                screen.tool_result(ToolRun(block["tool_call_id"], "result", result=block.get("output")))
+                screen.tool_result(ToolRun(block["tool_call_id"], "", result=block.get("output"), has_result=True))
             elif block["type"] == "text":
                 screen.answer(block["text"])
     assert answer is not None
@@ -65,30 +64,27 @@ def _ask_in_langchain(screen: Screen, client: ChatClient, index_ids: list[str], 
 
 
 def _ask_in_llama_index(screen: Screen, client: ChatClient, session_id: str) -> None:
+    from llama_index_ext import LlamaCloudChatEngine  # noqa: PLC0415  # likewise
+
     screen.heading("2. LlamaIndex, in the same session: LlamaCloudChatEngine(...).stream_chat(...)")
     screen.question(FOLLOW_UP)
     engine = LlamaCloudChatEngine(client=client, session_id=session_id)
     response = engine.stream_chat(FOLLOW_UP)
-    tools_shown = 0
+    has_begun = False
     for piece in response.response_gen:
-        if tools_shown == 0 and response.thinking:
+        if not has_begun:  # what the agent thought and looked up came before its first word
+            has_begun = True
             screen.thinking(response.thinking)
-        for tool in response.sources[tools_shown:]:
-            screen.tool_call(tool.tool_name, tool.raw_input)
-            tools_shown += 1
+            for tool in response.sources:
+                screen.tool_call(tool.tool_name, tool.raw_input)
+                screen.tool_result(ToolRun("", tool.tool_name, tool.raw_input, tool.raw_output, has_result=True))
         screen.answer(piece)
-    screen.line()
-    screen.line(f"{len(response.source_nodes)} source nodes.")
+    screen.line(f"{count(len(response.source_nodes), 'source node')}.", style="dim")
 
 
 def _show_what_was_kept(screen: Screen, client: ChatClient, session_id: str) -> None:
     screen.heading("3. What the service kept")
-    table = Table(title="Sessions", title_justify="left", header_style="bold")
-    for column in ("session", "title", "last updated"):
-        table.add_column(column)
-    for summary in client.list():
-        table.add_row(summary.session_id, summary.generated_title or "", summary.last_updated_at[:19])
-    screen.console.print(table)
+    screen.sessions(list(client.list()))
     screen.line("The history of the session, as turns:")
     screen.history(client.session(session_id).turns())
 

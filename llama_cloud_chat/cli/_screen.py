@@ -3,106 +3,252 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, OverflowMethod
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text as RichText
 
-from llama_cloud_chat import Source, ToolRun, Turn
+from llama_cloud_chat import (
+    Event,
+    SessionSummary,
+    Source,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    ToolRun,
+    Turn,
+    TurnStream,
+)
+
+from ._live import LiveMarkdown
+from ._safe import clean, clean_line
 
 _LONGEST_ARGUMENT = 80
-_LONGEST_PASSAGE = 160
+_LONGEST_TITLE = 80
+_MOST_ROWS = 50
+_FEW_FILES = 5
+_NARROW = 80
 
 
 class Screen:
-    """Prints a conversation piece by piece.
+    """Prints a conversation piece by piece. Nothing that a service says is obeyed, by the terminal or by Rich.
 
     Args:
-        console: Where to.
+        plain: Whether to write text alone even to a terminal.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, *, plain: bool = False) -> None:
+        self.console = Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")
+        self.is_live = sys.stdout.isatty() and not self.console.is_dumb_terminal and not plain
         self._is_inside: str | None = None
+        self._live: LiveMarkdown | None = None
+        self._is_waiting = False
 
     def heading(self, text: str) -> None:
         """Begin a section."""
-        self._end_paragraph()
-        self.console.print()
-        self.console.print(text, style="bold cyan", markup=False, highlight=False)
+        self.line()
+        self.line(text, style="bold cyan")
 
-    def line(self, text: str = "", style: str | None = None) -> None:
-        """Print a line of our own."""
-        self._end_paragraph()
-        self.console.print(text, style=style, markup=False, highlight=False)
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line of ours."""
+        self.end_paragraph()
+        self.console.print(RichText(clean(text), style=style), soft_wrap=not self.console.is_terminal)
 
     def question(self, prompt: str) -> None:
         """Show what is asked."""
-        self._end_paragraph()
-        self.console.print(RichText.assemble(("You: ", "bold"), prompt))
+        self.end_paragraph()
+        self.console.print(RichText.assemble(("You: ", "bold"), clean(prompt)))
+
+    def wait(self) -> None:
+        """Show that something will come."""
+        self.end_paragraph()
+        if self.is_live:
+            self._is_waiting = True
+            self._print_piece("…", "dim")
+
+    def turn(self, stream: TurnStream) -> None:
+        """Show a turn while it arrives.
+
+        Raises:
+            ChatError: The turn failed; what came before is shown.
+        """
+        said: list[str] = []
+        self.wait()
+        try:
+            for event in stream:
+                self._event(event, stream.turn)
+                if isinstance(event, TextDelta):
+                    said.append(event.content)
+        finally:
+            self.end_paragraph()
+        if "".join(said) != stream.turn.text:
+            self.line("The service has corrected its answer; it reads:", style="bold")
+            self.answer(stream.turn.text)
+            self.end_paragraph()
+
+    def _event(self, event: Event, turn: Turn) -> None:
+        if isinstance(event, ThinkingDelta):
+            self.thinking(event.content)
+        elif isinstance(event, TextDelta):
+            self.answer(event.content)
+        elif isinstance(event, ToolCall):
+            self.tool_call(event.name, event.arguments)
+        elif isinstance(event, ToolResult):
+            # The call's arguments say which file a passage is from.
+            runs = [run for run in turn.tool_calls if run.call_id == event.call_id]
+            self.tool_result(runs[-1])
 
     def thinking(self, piece: str) -> None:
         """Show a piece of thinking, dimmed."""
-        self._piece("thinking", piece, "dim italic")
+        self._write("thinking", clean(piece), "dim italic")
 
     def answer(self, piece: str) -> None:
-        """Show a piece of the answer."""
-        self._piece("answer", piece, None)
+        """Show a piece of the answer, as Markdown where that can be drawn."""
+        self._write("answer", clean(piece))
 
     def tool_call(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Show a server tool's call in a line."""
-        self._end_paragraph()
-        given = ", ".join(f"{key}={_shorten(json.dumps(value), _LONGEST_ARGUMENT)}" for key, value in arguments.items())
-        self.console.print(f"→ {name}({given})", style="yellow", markup=False, highlight=False)
+        given = ", ".join(
+            f"{clean_line(key)}={_brief(value, _LONGEST_ARGUMENT)}" for key, value in [*arguments.items()][:8]
+        )
+        self._tool_line(f"→ {clean_line(name)}({given})")
 
     def tool_result(self, run: ToolRun) -> None:
         """Show a server tool's result in a line."""
-        self._end_paragraph()
-        files = list(dict.fromkeys(source.file_name for source in run.sources if source.file_name))
-        count = f"{len(run.sources)} passage{'' if len(run.sources) == 1 else 's'}"
+        sources = run.sources
+        if not sources:
+            self._tool_line(f"← {_brief(run.result, _LONGEST_ARGUMENT)}")
+            return
+        files = list(dict.fromkeys(clean_line(source.file_name) for source in sources if source.file_name))
+        if len(files) > _FEW_FILES:
+            files = [*files[:_FEW_FILES], f"{len(files) - _FEW_FILES} more"]
         where = f" from {', '.join(files)}" if files else ""
-        self.console.print(f"← {count}{where}", style="yellow", markup=False, highlight=False)
+        self._tool_line(f"← {count(len(sources), 'passage')}{where}")
+
+    def _tool_line(self, text: str) -> None:
+        self.end_paragraph()
+        overflow: OverflowMethod = "ellipsis" if self.console.is_terminal else "ignore"
+        self.console.print(RichText(clean_line(text, 400), "yellow"), no_wrap=True, overflow=overflow, crop=False)
 
     def sources(self, sources: Sequence[Source]) -> None:
         """Show the sources as a table."""
-        self._end_paragraph()
-        table = Table(title="Sources", title_justify="left", header_style="bold")
-        table.add_column("file", no_wrap=True)
-        table.add_column("pages")
-        table.add_column("score", justify="right")
-        table.add_column("passage")
-        for source in sources:
+        self.end_paragraph()
+        table = self._table("Sources", "file", "pages", "score", "passage")
+        for source in sources[:_MOST_ROWS]:
             table.add_row(
-                RichText(source.file_name or source.file_id or "?"),
+                RichText(clean_line(source.file_name or source.file_id or "?", 40)),
                 _pages(source),
                 "" if source.score is None else f"{source.score:.2f}",
-                RichText(_shorten(" ".join(source.text.split()), _LONGEST_PASSAGE)),
+                RichText(clean_line(source.text)),
             )
+        self.console.print(table)
+        self._say_how_many_more(len(sources))
+
+    def sessions(self, sessions: Sequence[SessionSummary]) -> None:
+        """Show sessions, as a table where their ids fit in whole, so that they can be copied."""
+        self.end_paragraph()
+        rows = [
+            (
+                clean_line(summary.session_id),
+                clean_line(summary.generated_title or "", _LONGEST_TITLE),
+                clean_line(summary.last_updated_at[:19].replace("T", " ")),
+            )
+            for summary in sessions
+        ]
+        if self.console.width < _NARROW:
+            for session_id, title, updated in rows:
+                self.line(session_id)
+                self._indented(f"{title} ({updated})")
+            return
+        table = self._table("Sessions", "session", "title", "last updated")
+        for session_id, title, updated in rows:
+            table.add_row(RichText(session_id), RichText(title), RichText(updated))
         self.console.print(table)
 
     def history(self, turns: Sequence[Turn]) -> None:
-        """Show a session's turns, a few lines each."""
-        self._end_paragraph()
-        for turn in turns:
-            self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), turn.prompt))
-            tools = ", ".join(run.name for run in turn.tool_calls) or "no tools"
-            text = _shorten(" ".join(turn.text.split()), _LONGEST_PASSAGE)
-            self.console.print(RichText(f"   {text}"))
-            self.console.print(RichText(f"   ({tools}; {len(turn.sources)} sources)", style="dim"))
+        """Show a session's turns, three lines each."""
+        self.end_paragraph()
+        for turn in turns[-_MOST_ROWS:]:
+            tools = ", ".join(dict.fromkeys(clean_line(run.name, 40) for run in turn.tool_calls)) or "no tools"
+            self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), clean_line(turn.prompt)))
+            self._indented(clean_line(turn.text) or _why_empty(turn))
+            self._indented(f"({clean_line(tools)}; {count(len(turn.sources), 'source')})", style="dim")
+        self._say_how_many_more(len(turns), "earlier ")
 
-    def _piece(self, kind: str, piece: str, style: str | None) -> None:
-        if self._is_inside != kind:
-            self._end_paragraph()
-            piece = piece.lstrip("\n")
-            self._is_inside = kind
-        self.console.print(piece, end="", style=style, markup=False, highlight=False, soft_wrap=True)
+    def _indented(self, text: str, style: str = "") -> None:
+        if self.console.is_terminal:
+            self.console.print(Padding(RichText(text, style), (0, 0, 0, 3), expand=False))
+        else:
+            self.line(f"   {text}")
 
-    def _end_paragraph(self) -> None:
-        if self._is_inside is not None:
+    def end_paragraph(self) -> None:
+        """Finish what was being said, so that something else can follow on a line of its own."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self.console.file.write("\r\x1b[K")
+        kind, self._is_inside = self._is_inside, None
+        live, self._live = self._live, None
+        if live is not None:
+            live.close()
+        if kind is not None and (live is None or kind == "answer"):
             self.console.print()
-            self._is_inside = None
+
+    def _write(self, kind: str, piece: str, style: str = "") -> None:
+        if self._is_inside != kind:
+            self.end_paragraph()
+            piece = piece.lstrip("\n")
+            if not piece:
+                return
+            self._is_inside = kind
+            if self.is_live:
+                if kind == "answer":
+                    self.console.print()
+                self._live = LiveMarkdown(self.console, style)
+        if self._live is not None:
+            self._live.feed(piece)
+        else:
+            self._print_piece(piece, style)
+
+    def _print_piece(self, piece: str, style: str) -> None:
+        self.console.print(RichText(piece, style=style), end="", soft_wrap=True)
+        self.console.file.flush()
+
+    def _table(self, title: str, *columns: str) -> Table:
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        for column in columns:
+            table.add_column(
+                column,
+                no_wrap=column in {"file", "session", "last updated"},
+                justify="right" if column == "score" else "left",
+            )
+        return table
+
+    def _say_how_many_more(self, count: int, which: str = "") -> None:
+        if count > _MOST_ROWS:
+            self.line(f"and {count - _MOST_ROWS} {which}more; the command export shows all.", style="dim")
+
+
+def _brief(value: Any, most: int) -> str:
+    """Return the beginning of a JSON value."""
+    if isinstance(value, str):
+        value = value[: 8 * most]
+    return clean_line(json.dumps(value, ensure_ascii=False), most)
+
+
+def count(number: int, noun: str) -> str:
+    """Return `number` with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _why_empty(turn: Turn) -> str:
+    if turn.is_error:
+        return f"(failed: {clean_line(turn.error or 'no reason given')})"
+    return "(no answer)" if turn.is_complete else "(not finished)"
 
 
 def _pages(source: Source) -> str:
@@ -111,7 +257,3 @@ def _pages(source: Source) -> str:
     if source.page_end is None or source.page_end == source.page_start:
         return str(source.page_start)
     return f"{source.page_start}-{source.page_end}"
-
-
-def _shorten(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

@@ -6,22 +6,71 @@
         ...  # service.base_url, service.api_key, service.index_ids
 
 It is a development and test double: real HTTP, real sessions, real retrieval, and an agent that quotes
-instead of thinking. Give it another agent with `LocalService(agent=...)`.
+instead of thinking. Give it another agent with `LocalService(agent=...)`: a function, a script, a LangChain
+chat model or a LlamaIndex LLM. Let it fail with `LocalService.fail_next(...)`.
+
+Who reads on, from the outside in: `_service` puts everything together, `_server` runs it, `_app` speaks HTTP,
+`_turns` answers prompts, `_store` keeps sessions; `_agent` says what an agent is, `_extractive`, `_scripted` and
+`_model_agent` are three; `_tools` are what they look things up with, `_search` and `_index` find it, `_documents` and
+`_readers` read it, and `_pictures` shows it.
 """
 
-from ._agent import Agent, AgentTurn, WireEvent, speak
-from ._documents import Skipped
-from ._extractive import extractive_agent
-from ._search import Tools
-from ._service import LocalService
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._agent import Agent, AgentTurn, WireEvent, speak
+    from ._documents import Skipped
+    from ._extractive import extractive_agent
+    from ._model_agent import agent_from
+    from ._scripted import scripted_agent
+    from ._service import LocalService
+    from ._tools import Tools, ToolUse
 
 __all__ = [
     "Agent",
     "AgentTurn",
     "LocalService",
     "Skipped",
+    "ToolUse",
     "Tools",
     "WireEvent",
+    "agent_from",
     "extractive_agent",
+    "scripted_agent",
     "speak",
 ]
+
+_HOMES = {
+    "_agent": ("Agent", "AgentTurn", "WireEvent", "speak"),
+    "_documents": ("Skipped",),
+    "_extractive": ("extractive_agent",),
+    "_model_agent": ("agent_from",),
+    "_scripted": ("scripted_agent",),
+    "_service": ("LocalService",),
+    "_tools": ("ToolUse", "Tools"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first asked for: the pytest plugin beside this is imported by every pytest of the environment,
+    # and must neither slow it down nor break it where the extra is not installed.
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("llama_cloud_chat"):
+            raise
+        raise ModuleNotFoundError(
+            f"The embedded service needs {error.name}: pip install 'llama-cloud-chat[local]'", name=error.name
+        ) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from ._search import Tools
+from ._tools import Tools
 
 WireEvent = dict[str, Any]
 """One event as it goes over the wire, for example `{"type": "text_delta", "content": "Hel"}`."""
@@ -67,3 +67,14 @@ def speak(kind: Literal["thinking", "text"], pieces: Iterable[str]) -> Iterator[
         said.append(piece)
         yield {"type": f"{kind}_delta", "content": piece}
     yield {"type": kind, "content": "".join(said)}
+
+
+def words_of(text: str) -> Sequence[str]:
+    """Cut a text into words, each with the space after it; joined they are the text."""
+    pieces: list[str] = []
+    start = 0
+    for at in range(1, len(text)):
+        if text[at - 1].isspace() and not text[at].isspace():
+            pieces.append(text[start:at])
+            start = at
+    return [*pieces, text[start:]]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field, StringConstraints
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -21,12 +24,14 @@ from starlette.types import Scope as ASGIScope
 
 from llama_cloud_chat._version import __version__
 
-from ._search import Library
+from ._faults import Faults, FaultyConnection, Line, fault_of
+from ._pictures import ExpiredLinkError, Pictures, UnknownPictureError
 from ._store import (
     BadPageTokenError,
     LockedIndexesError,
     Scope,
     SessionRunningError,
+    StorageError,
     Store,
     UnknownSessionError,
 )
@@ -124,10 +129,8 @@ class ValidationProblems(BaseModel):
     detail: list[ValidationProblem]
 
 
-class ASCIIResponse(Response):
+class ASCIIResponse(JSONResponse):
     """JSON in ASCII: unlike FastAPI's own it can repeat all that came in, lone surrogates and NaN too."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Write `content` as JSON."""
@@ -138,7 +141,17 @@ class ASCIIResponse(Response):
         return text.encode("ascii")
 
 
-def build_app(*, store: Store, library: Library, turns: Turns, api_key: str, keep_alive: float) -> FastAPI:
+def build_app(
+    *,
+    store: Store,
+    index_ids: Collection[str],
+    turns: Turns,
+    pictures: Pictures,
+    faults: Faults,
+    line: Line,
+    api_key: str,
+    keep_alive: float,
+) -> FastAPI:
     """Return the application over the given parts; it starts and stops none of them."""
     app = FastAPI(
         title="LlamaCloud chat, on this machine",
@@ -148,9 +161,13 @@ def build_app(*, store: Store, library: Library, turns: Turns, api_key: str, kee
         default_response_class=ASCIIResponse,
     )
     app.add_exception_handler(RequestValidationError, _answer_validation)
-    app.include_router(_session_routes(store, library, turns))
+    app.add_exception_handler(StorageError, _answer_storage)
+    app.include_router(_session_routes(store, index_ids, turns))
     app.include_router(_stream_route(turns, keep_alive))
-    app.include_router(_attachment_route())
+    app.include_router(_attachment_route(pictures))
+    app.include_router(_picture_route(pictures))
+    app.add_middleware(FaultyConnection, faults=faults, line=line)
+    # The last one is the first that a request meets.
     app.add_middleware(_RequireKey, api_key=api_key)
     return app
 
@@ -169,13 +186,16 @@ _UNAUTHORIZED: _Responses = {401: {"model": Problem, "description": "The key is 
 _INVALID: _Responses = {422: {"model": ValidationProblems, "description": "The arguments are not valid."}}
 _NOT_FOUND: _Responses = {404: {"model": Problem, "description": "There is no such session in this project."}}
 _BAD_BODY: _Responses = {400: {"model": Problem, "description": "The body cannot be parsed."}}
+_NO_ROOM: _Responses = {507: {"model": Problem, "description": "The data file cannot be written to."}}
 _CONFLICT: _Responses = {
     409: {"model": Problem, "description": "A turn is running, or the session is bound to other indexes."}
 }
 
 
-def _session_routes(store: Store, library: Library, turns: Turns) -> APIRouter:
-    routes = APIRouter(prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY, responses=_UNAUTHORIZED | _INVALID)
+def _session_routes(store: Store, known_indexes: Collection[str], turns: Turns) -> APIRouter:
+    routes = APIRouter(
+        prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY, responses=_UNAUTHORIZED | _INVALID | _NO_ROOM
+    )
 
     @routes.get("", response_model=SessionPage, summary="List sessions, the newest first")
     def list_sessions(
@@ -195,7 +215,7 @@ def _session_routes(store: Store, library: Library, turns: Turns) -> APIRouter:
         body = body or CreateBody()
         index_ids = list(dict.fromkeys(body.index_ids or []))
         for index_id in index_ids:
-            if index_id not in library.index_ids:
+            if index_id not in known_indexes:
                 raise _invalid(
                     "unknown_index",
                     ["body", "index_ids", (body.index_ids or []).index(index_id)],
@@ -249,7 +269,13 @@ def _session_routes(store: Store, library: Library, turns: Turns) -> APIRouter:
 
 def _stream_route(turns: Turns, keep_alive: float) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY)
-    stream_content = {"text/event-stream": {"schema": {"type": "string"}}}
+    # One server-sent event; its data is an event of the chat as JSON.
+    event = {
+        "type": "object",
+        "properties": {"event": {"enum": ["delta", "message"]}, "data": {"type": "string"}},
+        "required": ["event", "data"],
+    }
+    stream_content = {"text/event-stream": {"schema": event}}
 
     @routes.post(
         "/{session_id}/messages/stream",
@@ -259,13 +285,15 @@ def _stream_route(turns: Turns, keep_alive: float) -> APIRouter:
         | _CONFLICT
         | _INVALID
         | _BAD_BODY
+        | _NO_ROOM
         | {200: {"description": "The turn's events, as they are made.", "content": stream_content}},
         summary="Ask, and stream the answer",
     )
-    async def stream(session_id: str, scope: _InScope, body: StreamBody) -> EventSourceResponse:
+    async def stream(session_id: str, scope: _InScope, body: StreamBody, request: Request) -> EventSourceResponse:
         index_ids = list(dict.fromkeys(body.index_ids))
+        fault = fault_of(request.scope)
         with _refusals(session_id):
-            turn = await turns.begin(scope, session_id, body.prompt, index_ids, body.require_all_indexes)
+            turn = await turns.begin(scope, session_id, body.prompt, index_ids, body.require_all_indexes, fault)
         return EventSourceResponse(
             _as_sse(turn),
             ping=keep_alive,
@@ -275,7 +303,7 @@ def _stream_route(turns: Turns, keep_alive: float) -> APIRouter:
     return routes
 
 
-def _attachment_route() -> APIRouter:
+def _attachment_route(pictures: Pictures) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/beta/attachments", tags=["attachments"], dependencies=_KEY)
 
     @routes.get(
@@ -284,8 +312,46 @@ def _attachment_route() -> APIRouter:
         responses=_UNAUTHORIZED | _INVALID | {404: {"model": Problem, "description": "There is no such attachment."}},
         summary="Resolve an attachment",
     )
-    def get_attachment(attachment_name: str, source_id: str, scope: _InScope) -> Response:
-        raise HTTPException(404, f"There is no attachment {attachment_name!r} of {source_id!r} here.")
+    def get_attachment(attachment_name: str, source_id: str, scope: _InScope, request: Request) -> Response:
+        try:
+            path, expires = pictures.sign(attachment_name, source_id)
+        except UnknownPictureError:
+            raise HTTPException(404, f"There is no attachment {attachment_name!r} of {source_id!r} here.") from None
+        # As the client named this service: it may be known under more than one address.
+        url = str(request.base_url).rstrip("/") + path
+        expires_at = datetime.fromtimestamp(expires, timezone.utc).isoformat()
+        return ASCIIResponse({"url": url, "expires_at": expires_at, "form_fields": None})
+
+    return routes
+
+
+def _picture_route(pictures: Pictures) -> APIRouter:
+    routes = APIRouter(prefix=Pictures.PATH, tags=["attachments"])
+    # So many pictures are made at once; others wait without holding up the rest of the service.
+    limit = CapacityLimiter(2)
+    picture_content = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+
+    @routes.get(
+        "/{source_id}/{attachment_name:path}",
+        response_class=Response,
+        responses=_INVALID
+        | {
+            200: {"description": "The picture.", "content": picture_content},
+            403: {"model": Problem, "description": "The URL has expired, or was tampered with."},
+            404: {"model": Problem, "description": "The file is gone or has changed."},
+        },
+        summary="Fetch an attachment from its presigned URL; needs no key",
+    )
+    async def get_picture(source_id: str, attachment_name: str, expires: str, signature: str) -> Response:
+        try:
+            picture = await to_thread.run_sync(
+                pictures.show, attachment_name, source_id, expires, signature, limiter=limit
+            )
+        except ExpiredLinkError as error:
+            raise HTTPException(403, str(error)) from None
+        except UnknownPictureError:
+            raise HTTPException(404, "The file is gone, or has changed since it was read.") from None
+        return Response(picture, media_type="image/jpeg")
 
     return routes
 
@@ -318,6 +384,10 @@ async def _answer_validation(request: Request, error: Exception) -> Response:
     return ASCIIResponse({"detail": jsonable_encoder(error.errors())}, status_code=422)
 
 
+async def _answer_storage(request: Request, error: Exception) -> Response:
+    return ASCIIResponse({"detail": f"The data file cannot be written to: {error}. Make room, and try again."}, 507)
+
+
 def _without_nan(content: Any) -> Any:
     """Put the names of NaN and the infinities in their place."""
     if isinstance(content, float):
@@ -332,14 +402,16 @@ def _without_nan(content: Any) -> Any:
 class _RequireKey:
     """Answers 401 to whoever does not bring the key, before anything else is looked at."""
 
-    OPEN = frozenset({"/openapi.json"})
+    OPEN = ("/openapi.json",)
+    # A presigned URL is its own key.
+    OPEN_BELOW = (f"{Pictures.PATH}/",)
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
         self._app = app
         self._expected = f"Bearer {api_key}".encode()
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self.OPEN or self._has_key(scope):
+        if scope["type"] != "http" or self._is_open(scope["path"]) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
         refusal = ASCIIResponse(
@@ -348,6 +420,9 @@ class _RequireKey:
             headers={"WWW-Authenticate": "Bearer"},
         )
         await refusal(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in self.OPEN or path.startswith(self.OPEN_BELOW)
 
     def _has_key(self, scope: ASGIScope) -> bool:
         given = Headers(scope=scope).get("authorization", "").encode("latin-1")

@@ -1,34 +1,44 @@
-"""What the service reads: folders, single files and the descriptions of installed packages."""
+"""What there is to read: folders, single files and the descriptions of installed packages.
+
+Here documents are only listed, each with a stamp that changes when its content does; they are read one at a time
+by whoever indexes them, and only if the stamp is a new one.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Iterator
+import re
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from llama_cloud_chat._errors import ConfigurationError
 
-SUFFIXES = (".md", ".txt", ".rst")
-MAX_FILE_BYTES = 16 * 2**20
+from ._readers import SUFFIXES, Document, UnreadableError, check_text, read_file
 
 _SUFFIX_BY_CONTENT_TYPE = {"text/markdown": ".md", "text/plain": ".txt"}
+_NAME = re.compile(r"^Name:[ \t]*(\S+)", re.M | re.I)
 
 
 @dataclass(frozen=True)
-class Document:
-    """One text with the name it is cited by.
+class Entry:
+    """A document that can be read.
 
     Attributes:
-        name: The path below its folder with forward slashes, or the package's name with a suffix.
-        text: The text as `open(..., encoding="utf-8-sig")` reads it, so every line end is one character.
-            All character offsets of the service count in this string.
+        name: What it is cited by: the path below its folder with forward slashes, or the package's name with a
+            suffix.
+        path: Where it is; for a package, where it came from.
+        stamp: Changes when the content does.
+        read: Reads it; raises `UnreadableError` if that cannot be done.
     """
 
     name: str
-    text: str
+    path: Path
+    stamp: str
+    read: Callable[[], Document] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -46,120 +56,145 @@ class Collection:
     Attributes:
         index_id: The same for the same folder every time, so that bound sessions survive a restart.
         name: What to call the index when talking to people.
-        documents: In the order of their names.
-        skipped: Files with a readable suffix that could not be read.
+        where: How the user named it.
+        entries: In the order of their names.
+        skipped: What need not be opened to know that it will not be read.
     """
 
     index_id: str
     name: str
-    documents: list[Document]
+    where: str
+    entries: list[Entry]
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def read_path(path: Path) -> Collection:
-    """Read a folder, or a single file, into a collection.
+def list_path(path: Path) -> Collection:
+    """List a folder, or a single file, as a collection.
 
-    Hidden files and folders and other suffixes are left alone. In a folder, a file that cannot be read is
-    skipped and listed; a file that was named itself must be readable.
+    Hidden files and folders and other suffixes are left alone. Links to folders are not followed, nor links to
+    files outside the folder: both are listed as skipped.
 
     Raises:
-        ConfigurationError: Nothing is there, or nothing in it can be read.
+        ConfigurationError: Nothing is there, or it is not a kind of file the service reads.
     """
     if path.is_dir():
-        return _read_folder(path)
+        return _list_folder(path)
     if not path.exists():
         raise ConfigurationError(f"There is no folder or file {str(path)!r}; check the path given as docs.")
     if path.suffix.lower() not in SUFFIXES:
-        raise ConfigurationError(f"{str(path)!r} is not a text file the service reads; give {_kinds()}.")
-    document = _read_file(path, path.name)
-    if isinstance(document, Skipped):
-        raise ConfigurationError(f"{str(path)!r} cannot be used: {document.reason}.")
-    return Collection(_index_id(path), path.name, [document])
+        raise ConfigurationError(f"{str(path)!r} is not a file the service reads; give {_kinds()}.")
+    entry = _entry(path, path.name)
+    entries, skipped = ([entry], []) if isinstance(entry, Entry) else ([], [entry])
+    return Collection(_index_id(path), path.name, str(path), entries, skipped)
 
 
-def read_installed_packages() -> Collection:
-    """Read the long description of every Python package installed in this environment.
-
-    Raises:
-        ConfigurationError: No installed package describes itself.
-    """
-    documents: dict[str, Document] = {}
+def list_installed_packages() -> Collection:
+    """List the descriptions of the Python packages installed in this environment."""
+    entries: dict[str, Entry] = {}
     for distribution in importlib.metadata.distributions():
-        document = _describe(distribution)
+        entry = _package(distribution)
         # The first one found is the one that Python imports.
-        if document is not None:
-            documents.setdefault(document.name, document)
-    if not documents:
-        raise ConfigurationError("No installed package has a description to read; give a folder as docs.")
-    ordered = [documents[name] for name in sorted(documents)]
-    return Collection("idx-installed-packages", "Installed packages", ordered)
+        if entry is not None:
+            entries.setdefault(entry.name, entry)
+    ordered = [entries[name] for name in sorted(entries)]
+    return Collection("idx-installed-packages", "Installed packages", "", ordered)
 
 
-def _read_folder(folder: Path) -> Collection:
-    documents: list[Document] = []
+def stamp_of(status: os.stat_result) -> str:
+    """Return what changes when a file's content does."""
+    # The change of the inode tells of an edit that put the old time back.
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+
+
+def nothing_to_read(collection: Collection, skipped: list[Skipped]) -> ConfigurationError:
+    """Say why a collection has no document at all."""
+    where = Path(collection.where)
+    if not collection.where:
+        return ConfigurationError("No installed package has a description to read; give a folder as docs.")
+    if skipped and not where.is_dir():
+        return ConfigurationError(f"{collection.where!r} cannot be used: {skipped[0].reason}.")
+    why = f" ({skipped[0].path.name} {skipped[0].reason})" if skipped else ""
+    return ConfigurationError(
+        f"The folder {collection.where!r} holds nothing the service can read{why}; put {_kinds()} into it."
+    )
+
+
+def _list_folder(folder: Path) -> Collection:
+    entries: list[Entry] = []
     skipped: list[Skipped] = []
+    root = os.path.realpath(folder)
     try:
-        paths = sorted(_text_files(folder))
+        paths = sorted(_readable(folder, skipped))
     except OSError as error:
         raise ConfigurationError(f"The folder {str(folder)!r} cannot be read: {error.strerror}.") from None
     for path in paths:
-        read = _read_file(path, path.relative_to(folder).as_posix())
-        if isinstance(read, Document):
-            documents.append(read)
+        entry = _entry(path, path.relative_to(folder).as_posix(), inside=root)
+        if isinstance(entry, Entry):
+            entries.append(entry)
         else:
-            skipped.append(read)
-    if not documents:
-        why = f" ({skipped[0].path.name} {skipped[0].reason})" if skipped else ""
-        raise ConfigurationError(
-            f"The folder {str(folder)!r} holds nothing the service can read{why}; put {_kinds()} into it."
-        )
-    return Collection(_index_id(folder), folder.resolve().name or str(folder), documents, skipped)
+            skipped.append(entry)
+    return Collection(_index_id(folder), folder.resolve().name or str(folder), str(folder), entries, skipped)
 
 
-def _text_files(folder: Path) -> Iterator[Path]:
+def _readable(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    """Yield the files with a suffix the service reads; folders that cannot be entered go into `skipped`."""
+
     def refuse(error: OSError) -> None:
         # Without this, os.walk passes over a folder it may not open as if it were empty.
         if error.filename == str(folder):
             raise error
+        skipped.append(Skipped(Path(error.filename), f"cannot be opened ({error.strerror})"))
 
+    # Links to folders are never entered, so no loop of links can catch the walk.
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [Path(root, name) for name in folders if Path(root, name).is_symlink()]
+        skipped += [Skipped(link, "is a link to a folder, which is not followed") for link in links]
         for name in files:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 yield Path(root, name)
 
 
-def _read_file(path: Path, name: str) -> Document | Skipped:
+def _entry(path: Path, name: str, inside: str | None = None) -> Entry | Skipped:
     try:
-        if not path.is_file():
-            return Skipped(path, "is not a regular file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            return Skipped(path, f"is larger than {MAX_FILE_BYTES // 2**20} MiB")
-        text = path.read_text(encoding="utf-8-sig")
+        if inside is not None and path.is_symlink() and not _is_below(os.path.realpath(path), inside):
+            return Skipped(path, "is a link to a file outside the folder")
+        status = path.stat()
     except OSError as error:
         return Skipped(path, f"cannot be opened ({error.strerror})")
-    except UnicodeDecodeError:
-        return Skipped(path, "is not text in UTF-8")
-    fault = _fault(text)
-    return Skipped(path, fault) if fault else Document(name, text)
+    # A pipe would be waited for, a device never ends.
+    if not stat.S_ISREG(status.st_mode):
+        return Skipped(path, "is not a regular file")
+    return Entry(name, path, stamp_of(status), lambda: read_file(path))
 
 
-def _fault(text: str) -> str:
-    if "\0" in text:
-        return "is not text but binary data"
-    return "" if text.strip() else "is empty"
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _describe(distribution: importlib.metadata.Distribution) -> Document | None:
+def _package(distribution: importlib.metadata.Distribution) -> Entry | None:
+    try:
+        raw = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    name = _NAME.search(raw)
+    if name is None:
+        return None
+    content_type = re.search(r"^Description-Content-Type:[ \t]*([\w/]+)", raw, re.M | re.I)
+    suffix = _SUFFIX_BY_CONTENT_TYPE.get(content_type[1].lower() if content_type else "", ".rst")
+    stamp = hashlib.sha256(raw.encode("utf-8", "replace")).hexdigest()
+    return Entry(name[1].lower() + suffix, Path(name[1]), stamp, lambda: _describe(distribution))
+
+
+def _describe(distribution: importlib.metadata.Distribution) -> Document:
     metadata = distribution.metadata
-    name = metadata["Name"]
     # Old metadata keeps the description in a header, newer in the body.
     text = metadata.json.get("description") or metadata["Summary"]
-    if not name or not isinstance(text, str) or _fault(text):
-        return None
-    content_type = (metadata["Description-Content-Type"] or "").partition(";")[0].strip().lower()
-    suffix = _SUFFIX_BY_CONTENT_TYPE.get(content_type, ".rst")
-    return Document(name.lower() + suffix, text.replace("\r\n", "\n"))
+    if not isinstance(text, str):
+        raise UnreadableError("has no description")
+    text = text.replace("\r\n", "\n").encode("utf-8", "replace").decode("utf-8")
+    check_text(text)
+    return Document(text)
 
 
 def _index_id(path: Path) -> str:

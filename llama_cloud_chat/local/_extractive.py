@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._agent import AgentTurn, WireEvent, speak
-from ._search import content_words
+from ._agent import AgentTurn, WireEvent, speak, words_of
 from ._sentences import Sentence, sentences, speaks_of, stems
+from ._words import content_words
 
 _MAX_SENTENCES = 4
 # How good a sentence must be, measured by the best one, to be quoted beside it.
@@ -24,7 +24,7 @@ _CONNECTIVE = re.compile(
     re.I,
 )
 _POINTER = re.compile(r"\b(?:it|its|that|this|they|them|their|those|these|else|more|same)\b", re.I)
-_PIECE = re.compile(r"\s*\S+\s*")
+_FILE_NAME = re.compile(r"[\w./-]*\.\w+")
 
 
 def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
@@ -34,14 +34,14 @@ def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
     the question it follows), reports its tool calls, and says so plainly when nothing matches.
     """
     question = _understand(turn)
-    yield from speak("thinking", _PIECE.findall(_thoughts(question)))
+    yield from speak("thinking", words_of(_thoughts(question)))
     if not turn.tools.index_ids:
         answer = _NO_INDEX
     elif question.file is None:
         answer = _compose(question, (yield from _retrieve(turn, question)))
     else:
         answer = _compose(question, (yield from _look_into(turn, question, question.file)))
-    yield from speak("text", _PIECE.findall(answer))
+    yield from speak("text", words_of(answer))
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def _said(turn: AgentTurn) -> str:
 def _named_file(turn: AgentTurn) -> dict[str, str] | None:
     """Return the file whose name the prompt spells out, the longest if there are several."""
     prompt = turn.prompt.lower()
-    if "." not in prompt:
-        return None
-    named = [item for item in turn.tools.find()["items"] if _spells_out(prompt, item["file_name"])]
+    # A name may hold spaces, but its last word is in the prompt.
+    listed = [item for word in _FILE_NAME.findall(prompt) for item in turn.tools.find(word)["items"]]
+    named = [item for item in listed if _spells_out(prompt, item["file_name"])]
     return max(named, key=lambda item: len(item["file_name"]), default=None)
 
 
@@ -139,21 +139,19 @@ def _thoughts(question: _Question) -> str:
     return " ".join(thoughts)
 
 
-def _use(
-    turn: AgentTurn, number: int, tool: Callable[..., dict[str, Any]], **arguments: Any
-) -> Generator[WireEvent, None, dict[str, Any]]:
+def _use(turn: AgentTurn, number: int, name: str, **arguments: Any) -> Generator[WireEvent, None, dict[str, Any]]:
     """Use a tool, and report its use."""
-    report = {"call_id": f"call-{turn.number}-{number}", "name": tool.__name__}
-    yield {"type": "tool_call", **report, "arguments": arguments}
-    result = tool(**arguments)
-    yield {"type": "tool_result", **report, "result": result}
-    return result
+    call_id = f"call-{turn.number}-{number}"
+    yield {"type": "tool_call", "call_id": call_id, "name": name, "arguments": arguments}
+    use = turn.tools.use(name, arguments)
+    yield use.report(call_id)
+    return use.result
 
 
 def _retrieve(turn: AgentTurn, question: _Question) -> Generator[WireEvent, None, list[_Extract]]:
     """Search the indexes and keep what speaks of enough of the question."""
     words = question.all_words
-    answer = yield from _use(turn, 1, turn.tools.retrieve, query=" ".join(words) or turn.prompt, top_k=6)
+    answer = yield from _use(turn, 1, "retrieve", query=" ".join(words) or turn.prompt, top_k=6)
     # A long question has words that no answer needs; of a short one, most must be there.
     needed = 0.5 if len(words) <= 3 else 0.3
     return [
@@ -174,12 +172,12 @@ def _look_into(
     """Find the question's words in one file, and read on from where most of them are."""
     file_id, offset = file["file_id"], 0
     if question.words:
-        pattern = "|".join(question.words)
-        found = yield from _use(turn, 1, turn.tools.grep, file_id=file_id, pattern=pattern, context_chars=_GREP_CONTEXT)
+        pattern = "|".join(map(re.escape, question.words))
+        found = yield from _use(turn, 1, "grep", file_id=file_id, pattern=pattern, context_chars=_GREP_CONTEXT)
         if not found["items"]:
             return []
         offset = max(_densest(found["items"], question.words) - _LEAD_CHARS, 0)
-    reading = yield from _use(turn, 2, turn.tools.read, file_id=file_id, offset=offset, max_length=_READ_CHARS)
+    reading = yield from _use(turn, 2, "read", file_id=file_id, offset=offset, max_length=_READ_CHARS)
     return [_Extract(_whole_lines(reading["content"], offset), file["file_name"], None, 1.0)]
 
 

@@ -10,6 +10,7 @@ TARGET_CHARS = 900
 MAX_CHARS = 1600
 
 _PAGE_BREAK = "\f"
+_VISIBLE = re.compile(r"\S")
 _FENCE = re.compile(r"\s{0,3}(```+|~~~+)")
 _MARKDOWN_HEADING = re.compile(r"\s{0,3}#{1,6}\s+\S")
 _RST_UNDERLINE = re.compile(r"([=\-~^\"'`#*+:._])\1{2,}\s*$")
@@ -27,7 +28,7 @@ class Passage:
         end: The offset after its last character.
         index: Its place among the document's passages, from 0.
         heading: The heading it stands under, "" before the first one.
-        page: The page it is on, from 1; None when the text has no page breaks (form feeds).
+        page: The page it is on, from 1; None when the text has no pages.
     """
 
     content: str
@@ -38,10 +39,15 @@ class Passage:
     page: int | None
 
 
-def split(text: str) -> list[Passage]:
-    """Cut `text` into passages that do not overlap, in order, none of them across a page break."""
+def split(text: str, *, paged: bool | None = None) -> list[Passage]:
+    """Cut `text` into passages that do not overlap, in order, none of them across a page break.
+
+    Args:
+        text: The document's text; a form feed ends a page.
+        paged: Whether it has pages; by default, whether there is a form feed in it.
+    """
     passages: list[Passage] = []
-    paged = _PAGE_BREAK in text
+    paged = _PAGE_BREAK in text if paged is None else paged
     heading = ""
     for page, (page_start, page_end) in enumerate(_pages(text), start=1):
         for start, end, title in _pack(text, page_start, page_end):
@@ -53,6 +59,12 @@ def split(text: str) -> list[Passage]:
                     Passage(content, at, at + len(content), len(passages), heading, page if paged else None)
                 )
     return passages
+
+
+def page_at(text: str, offset: int) -> int:
+    """Return the page, from 1, of the first character at or after `offset` that can be seen."""
+    seen = _VISIBLE.search(text, offset)
+    return text.count(_PAGE_BREAK, 0, seen.start() if seen else offset) + 1
 
 
 def tokens_in(characters: int) -> int:

@@ -1,4 +1,4 @@
-"""The embedded service: the chat API on a loopback port of this machine."""
+"""The embedded service: the chat API on a port of this machine."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from llama_cloud_chat._errors import ConfigurationError
 
 from ._agent import Agent
 from ._app import build_app
-from ._documents import Collection, Skipped, read_installed_packages, read_path
+from ._documents import Collection, Skipped, list_installed_packages, list_path
 from ._extractive import extractive_agent
-from ._search import Library
+from ._faults import Fault, Faults, Operation
+from ._index import Index, OnProgress
+from ._model_agent import agent_from
+from ._pictures import Pictures
 from ._server import ServerThread
 from ._store import Store
+from ._tools import Library
 from ._turns import Turns
 
 PathArgument: TypeAlias = "str | os.PathLike[str]"
@@ -37,22 +42,30 @@ class LocalService:
             client = ChatClient(service.api_key, base_url=service.base_url)
             print(client.create(service.index_ids).ask("How many days of leave are there?").text)
 
-    It listens on loopback only. Sessions are kept in `data` and survive a restart; indexes are read anew each
-    time.
+    It listens on loopback unless told otherwise. Sessions are kept in `data` and survive a restart, or the death, of
+    the process. Documents are indexed at the start; with `data` the index is kept beside it, in a file of the same name
+    with `-index` after it, so that only what has changed is read the next time. That file can be deleted at any time.
 
     Args:
-        docs: A folder or file of `.md`, `.txt` and `.rst` text, or a list of them: each becomes one index.
-            None reads the descriptions of the Python packages installed in this environment; `[]` makes no
-            index.
+        docs: A folder or file of `.md`, `.txt`, `.rst`, `.html` and `.pdf` documents, or a list of them: each
+            becomes one index. None reads the descriptions of the Python packages installed in this environment;
+            `[]` makes no index.
         data: The SQLite file that keeps the sessions; it is made if it does not exist. None keeps them until
             the service is stopped.
-        host: A loopback address to listen on.
+        host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
+        allow_network: Whether `host` may be an address that other machines reach. The key and everything else is
+            then sent over the network unencrypted; a warning says so at the start.
         pace: Seconds to wait before each delta, so that a stream can be watched.
         api_key: The key that clients must send; by default a new one that nobody can guess.
-        agent: Who answers; see `Agent`. By default sentences are quoted from the passages that match.
+        agent: Who answers. By default sentences are quoted from the passages that match. Otherwise a function, see
+            `Agent`; a LangChain chat model, or its name as `init_chat_model` takes it; a LlamaIndex LLM; or a list
+            of events to say at every turn, see `scripted_agent`. Models are given the same retrieval tools.
         keep_alive: After how many seconds a comment is sent on a stream, so that a silent one is known to
             live.
+        url_seconds: For how long the URL of an attachment is good.
+        on_progress: Called while documents are read: with how many are done, how many there are, and the name of
+            the next one, "" at the end. Not called if nothing has changed.
 
     Raises:
         ConfigurationError: An argument cannot work. Those that name files and ports are looked at by `start`.
@@ -65,19 +78,25 @@ class LocalService:
         data: PathArgument | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        allow_network: bool = False,
         pace: float = 0.0,
         api_key: str | None = None,
-        agent: Agent | None = None,
+        agent: Agent | Iterable[str | dict[str, Any]] | Any | None = None,
         keep_alive: float = 15.0,
+        url_seconds: float = 300.0,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self._docs = _as_paths(docs)
         self._data = None if data is None else Path(data)
-        self._host = _check_loopback(host)
+        self._host = _check_host(host, allow_network=allow_network)
         self._port = _check_port(port)
         self._pace = _check_seconds("pace", pace, allow_zero=True)
         self._keep_alive = _check_seconds("keep_alive", keep_alive, allow_zero=False)
+        self._url_seconds = _check_seconds("url_seconds", url_seconds, allow_zero=False)
         self._api_key = _check_key(api_key) if api_key is not None else secrets.token_urlsafe(32)
-        self._agent = agent or extractive_agent
+        self._agent = extractive_agent if agent is None else agent_from(agent)
+        self._on_progress = on_progress
+        self._faults = Faults()
         self._running: _Running | None = None
         self._closing = contextlib.ExitStack()
 
@@ -107,8 +126,8 @@ class LocalService:
 
     @property
     def skipped(self) -> list[Skipped]:
-        """The files of the folders that could not be read, and why."""
-        return [skipped for each in self._require_running().collections for skipped in each.skipped]
+        """The files and links of the folders that were passed over, and why."""
+        return list(self._require_running().skipped)
 
     def start(self) -> LocalService:
         """Read the documents, open the data file and begin to listen; returns the service itself.
@@ -120,21 +139,87 @@ class LocalService:
             raise ConfigurationError("This service is already running.")
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(contextlib.closing(_listen(self._host, self._port)))
-            collections = _read(self._docs)
-            library = Library(collections)
-            stack.callback(library.close)
-            store = Store(self._data or _temporary_file(stack))
+            collections = _list(self._docs)
+            index_ids = [each.index_id for each in collections]
+            data = self._data or _temporary_file(stack)
+            _leave_nothing_new(data, stack)
+            store = Store(data)
             stack.callback(store.close)
+            # After the store, which makes sure that no other service is at work on these files.
+            index = Index(Path(f"{data}-index"))
+            stack.callback(index.close)
+            skipped = index.update(collections, self._on_progress)
+            library = Library(index, index_ids)
             turns = Turns(store, library, self._agent, self._pace)
+            server = ServerThread(turns, listener)
             app = build_app(
-                store=store, library=library, turns=turns, api_key=self._api_key, keep_alive=self._keep_alive
+                store=store,
+                index_ids=index_ids,
+                turns=turns,
+                pictures=Pictures(library.file, seconds=self._url_seconds),
+                faults=self._faults,
+                line=server,
+                api_key=self._api_key,
+                keep_alive=self._keep_alive,
             )
-            server = ServerThread(app, turns, listener)
             stack.callback(server.stop)
-            server.start()
-            self._running = _Running(_url_of(listener), collections)
+            server.start(app)
+            self._running = _Running(_url_of(listener), collections, skipped)
             self._closing = stack.pop_all()
+        if not _is_loopback(self._host):
+            warnings.warn(
+                f"The service listens on {self._host}, where other machines can reach it, and speaks plain HTTP: its"
+                " key and everything said can be read on the way.",
+                stacklevel=2,
+            )
         return self
+
+    def fail_next(
+        self,
+        *,
+        refuse: bool = False,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        taken: bool = False,
+        cut_after: int | None = None,
+        stall_after: int | None = None,
+        stop_with: str | None = None,
+        pace: float | None = None,
+        on: Operation = "stream",
+        times: int = 1,
+    ) -> None:
+        """Let the next request of an operation go wrong, to see how a client takes it.
+
+            service.fail_next(status=429, headers={"Retry-After": "1"})
+            service.fail_next(cut_after=300)
+
+        Give one of `refuse`, `status`, `cut_after`, `stall_after`, `stop_with` and `pace`. Faults asked for one after
+        the other happen one after the other; without any the service behaves.
+
+        Args:
+            refuse: Close the connection without an answer.
+            status: Answer with this status, 400 to 599.
+            headers: Headers of that answer.
+            body: Its body: bytes, or anything to be sent as JSON; by default `{"detail": ...}`.
+            taken: With `refuse` and `status`: do what was asked for all the same, so that only the answer is lost.
+                Otherwise the request is not looked at.
+            cut_after: Close the connection after so many bytes of the answer's body.
+            stall_after: Send so many bytes of the answer's body, then nothing, and hold the connection open.
+            stop_with: End the turn at once, with a `stop` that says error and this reason.
+            pace: Answer this turn slowly: so many seconds before each delta.
+            on: The operation that goes wrong; `stop_with` and `pace` belong to "stream".
+            times: How often.
+
+        Raises:
+            ConfigurationError: The arguments do not go together.
+        """
+        fault = Fault(refuse, status, headers or {}, body, taken, cut_after, stall_after, stop_with, pace)
+        self._faults.add(fault, on, times)
+
+    def fail_no_more(self) -> None:
+        """Forget the faults that were asked for and have not happened yet."""
+        self._faults.clear()
 
     def stop(self) -> None:
         """End the running turns, close all connections and let go of the files; does nothing when stopped."""
@@ -174,9 +259,10 @@ class LocalService:
 class _Running:
     """What is known of a service while it runs."""
 
-    def __init__(self, base_url: str, collections: Sequence[Collection]) -> None:
+    def __init__(self, base_url: str, collections: Sequence[Collection], skipped: Sequence[Skipped]) -> None:
         self.base_url = base_url
         self.collections = collections
+        self.skipped = skipped
 
 
 def _as_paths(docs: PathArgument | Sequence[PathArgument] | None) -> list[Path] | None:
@@ -186,19 +272,31 @@ def _as_paths(docs: PathArgument | Sequence[PathArgument] | None) -> list[Path] 
     return [Path(path) for path in paths]
 
 
-def _read(paths: Sequence[Path] | None) -> list[Collection]:
+def _list(paths: Sequence[Path] | None) -> list[Collection]:
     if paths is None:
-        return [read_installed_packages()]
+        return [list_installed_packages()]
     resolved = [path.resolve() for path in paths]
     for position, path in enumerate(resolved):
         if path in resolved[:position]:
             raise ConfigurationError(f"{str(paths[position])!r} is given twice as docs; leave one out.")
-    return [read_path(path) for path in paths]
+    return [list_path(path) for path in paths]
 
 
 def _temporary_file(stack: contextlib.ExitStack) -> Path:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="llama-cloud-chat-"))
     return Path(folder, "sessions.db")
+
+
+def _leave_nothing_new(data: Path, stack: contextlib.ExitStack) -> None:
+    """If the start fails, remove the files that it has made."""
+    new = [path for path in (data, Path(f"{data}-index")) if not path.exists()]
+
+    def clean(kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        if kind is not None:
+            for path in new:
+                path.unlink(missing_ok=True)
+
+    stack.push(clean)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -222,18 +320,28 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        # It listens everywhere; this is where the machine itself finds it.
+        host = "::1" if ":" in host else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _check_loopback(host: str) -> str:
-    if host == "localhost":
-        return "127.0.0.1"
+def _check_host(host: str, *, allow_network: bool) -> str:
+    host = "127.0.0.1" if host == "localhost" else host
     try:
-        if ipaddress.ip_address(host).is_loopback:
-            return host
+        ipaddress.ip_address(host)
     except ValueError:
-        pass
-    raise ConfigurationError(f"{host!r} is not a loopback address; the service listens on this machine only.")
+        raise ConfigurationError(f"{host!r} is not an address to listen on; give a loopback address.") from None
+    if not allow_network and not _is_loopback(host):
+        raise ConfigurationError(
+            f"{host!r} is not a loopback address, so other machines could reach the service; if that is wanted,"
+            " say allow_network=True."
+        )
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
 
 
 def _check_port(port: int) -> int:

@@ -1,15 +1,17 @@
 """Sessions and their events in one SQLite file. All SQL about sessions is here.
 
 One connection, one lock: every public method is one transaction and may be called from any thread, but not
-from the event loop's. Events are kept as the JSON text that goes over the wire, in ASCII, so that they come
-back to the letter.
+from the event loop's. One that cannot be written raises `StorageError` and has changed nothing. Events are kept as
+the JSON text that goes over the wire, in ASCII, so that they come back to the letter.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -94,6 +96,10 @@ class BadPageTokenError(Exception):
     """The token was not given out by this service."""
 
 
+class StorageError(Exception):
+    """The data file cannot be written to (or read); nothing was changed."""
+
+
 class Store:
     """The data file.
 
@@ -103,18 +109,28 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        # The stops of turns that are over, but could not be written down when they ended.
+        self._owed: dict[int, dict[str, Any]] = {}
         self._db = _open(path)
-        self._close_interrupted_turns()
+        try:
+            self._close_interrupted_turns()
+        except StorageError as error:
+            self._db.close()
+            raise ConfigurationError(
+                f"The data file {str(path)!r} cannot be written: {error}; make room, or allow writing to it."
+            ) from None
 
     def close(self) -> None:
         """Write everything into the one file and let go of it."""
+        with contextlib.suppress(StorageError), self._writing():
+            pass
         with self._lock:
             self._db.close()
 
     def create(self, scope: Scope, index_ids: Sequence[str] | None, shared_access: str | None) -> dict[str, Any]:
         """Open a session and return its summary."""
         session_id = "ses-" + secrets.token_hex(16)
-        with self._transaction() as db:
+        with self._writing() as db:
             db.execute(
                 "INSERT INTO sessions"
                 " (session_id, organization_id, project_id, shared_access, index_ids, updated_at)"
@@ -128,7 +144,7 @@ class Store:
                     _now(),
                 ),
             )
-            return _summary(self._find(db, scope, session_id))
+            return self._summary(self._find(db, scope, session_id))
 
     def page(self, scope: Scope, page_size: int, page_token: str | None) -> dict[str, Any]:
         """Return one page of summaries, the newest session first.
@@ -137,7 +153,7 @@ class Store:
             BadPageTokenError: `page_token` is not one of ours.
         """
         before = _decode_token(page_token) if page_token else 2**63 - 1
-        with self._transaction() as db:
+        with self._reading() as db:
             rows = db.execute(
                 "SELECT * FROM sessions WHERE organization_id = ? AND project_id = ? AND number < ?"
                 " ORDER BY number DESC LIMIT ?",
@@ -146,7 +162,7 @@ class Store:
         page = rows[:page_size]
         more = len(rows) > page_size
         return {
-            "items": [_summary(row) for row in page],
+            "items": [self._summary(row) for row in page],
             "next_page_token": _encode_token(page[-1]["number"]) if more else None,
         }
 
@@ -156,8 +172,8 @@ class Store:
         Raises:
             UnknownSessionError: There is none in this scope.
         """
-        with self._transaction() as db:
-            return _summary(self._find(db, scope, session_id))
+        with self._reading() as db:
+            return self._summary(self._find(db, scope, session_id))
 
     def detail(self, scope: Scope, session_id: str) -> tuple[dict[str, Any], list[str]]:
         """Return a session's summary and its events, each as JSON.
@@ -165,9 +181,10 @@ class Store:
         Raises:
             UnknownSessionError: There is none in this scope.
         """
-        with self._transaction() as db:
+        with self._reading() as db:
             row = self._find(db, scope, session_id)
-            return _summary(row), _events(db, row["number"])
+            owed = self._owed.get(row["number"])
+            return self._summary(row), _events(db, row["number"]) + ([encode(owed)] if owed else [])
 
     def set_title(self, scope: Scope, session_id: str, first_message: str) -> dict[str, Any]:
         """Name a session after its first message and return its summary.
@@ -175,13 +192,13 @@ class Store:
         Raises:
             UnknownSessionError: There is none in this scope.
         """
-        with self._transaction() as db:
+        with self._writing() as db:
             row = self._find(db, scope, session_id)
             db.execute(
                 "UPDATE sessions SET title = ?, updated_at = ? WHERE number = ?",
                 (make_title(first_message), _now(), row["number"]),
             )
-            return _summary(self._find(db, scope, session_id))
+            return self._summary(self._find(db, scope, session_id))
 
     def delete(self, scope: Scope, session_id: str) -> None:
         """Delete a session and its events.
@@ -189,7 +206,7 @@ class Store:
         Raises:
             UnknownSessionError: There is none in this scope.
         """
-        with self._transaction() as db:
+        with self._writing() as db:
             row = self._find(db, scope, session_id)
             db.execute("DELETE FROM sessions WHERE number = ?", (row["number"],))
 
@@ -201,7 +218,7 @@ class Store:
             LockedIndexesError: The session is bound to a set, and the message names another.
             SessionRunningError: The turn before has not ended; nothing was taken in.
         """
-        with self._transaction() as db:
+        with self._writing() as db:
             row = self._find(db, scope, session_id)
             bound = _bound_indexes(row, index_ids)
             if row["is_running"]:
@@ -231,7 +248,7 @@ class Store:
 
         A session deleted in the meantime stays deleted.
         """
-        with self._transaction() as db:
+        with self._writing() as db:
             if not db.execute("SELECT 1 FROM sessions WHERE number = ?", (session_number,)).fetchone():
                 return
             db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?)", [(session_number, *put) for put in puts])
@@ -242,16 +259,55 @@ class Store:
             if job is not None:
                 _finish(db, session_number, job)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def owe(self, session_number: int, stop: dict[str, Any]) -> None:
+        """Take note that a turn is over whose end could not be written: readers see its `stop` from now on.
+
+        It is written down before whatever is written next.
+        """
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._owed[session_number] = stop
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._transaction("BEGIN IMMEDIATE") as db:
+            owed = list(self._owed.items())
+            for number, stop in owed:
+                _close_turn(db, number, stop)
+            yield db
+        for number, stop in owed:
+            if self._owed.get(number) is stop:
+                del self._owed[number]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        # A full disk can still be read.
+        with self._transaction("BEGIN") as db:
+            yield db
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with self._lock:
             try:
+                self._db.execute(begin)
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise StorageError(str(error)) from None
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    def _summary(self, row: sqlite3.Row) -> dict[str, Any]:
+        owed = self._owed.get(row["number"])
+        job = job_metadata(owed) if owed else json.loads(row["job"]) if row["job"] else None
+        return {
+            "session_id": row["session_id"],
+            "last_updated_at": row["updated_at"],
+            "generated_title": row["title"],
+            "index_ids": json.loads(row["index_ids"]) if row["index_ids"] else None,
+            "shared_access": row["shared_access"],
+            "job_metadata": job,
+        }
 
     def _find(self, db: sqlite3.Connection, scope: Scope, session_id: str) -> sqlite3.Row:
         row: sqlite3.Row | None = db.execute(
@@ -265,11 +321,9 @@ class Store:
     def _close_interrupted_turns(self) -> None:
         """End the turns that were running when the process died, so that nobody waits for them."""
         reason = "The service was restarted before the turn ended; ask again."
-        with self._transaction() as db:
+        with self._writing() as db:
             for (number,) in db.execute("SELECT number FROM sessions WHERE is_running").fetchall():
-                stop = {"type": "stop", "is_error": True, "error": reason, "usage": {}}
-                db.execute("INSERT INTO events VALUES (?, ?, ?)", (number, _next_position(db, number), encode(stop)))
-                _finish(db, number, job_metadata(stop))
+                _close_turn(db, number, {"type": "stop", "is_error": True, "error": reason, "usage": {}})
 
 
 def encode(event: dict[str, Any]) -> str:
@@ -314,6 +368,8 @@ def _open(path: Path) -> sqlite3.Connection:
     if not path.parent.is_dir():
         raise ConfigurationError(f"The folder of the data file {str(path)!r} does not exist; create it first.")
     is_new = not path.exists()
+    if not is_new and not os.access(path, os.W_OK):
+        raise ConfigurationError(f"The data file {str(path)!r} is read-only; allow writing to it, or name another.")
     try:
         if not is_new:
             _check_ours(path)
@@ -385,6 +441,15 @@ def _finish(db: sqlite3.Connection, session_number: int, job: dict[str, Any]) ->
     )
 
 
+def _close_turn(db: sqlite3.Connection, session_number: int, stop: dict[str, Any]) -> None:
+    """End a turn that nobody will end otherwise; does nothing if the session is gone or its turn is over."""
+    row = db.execute("SELECT is_running FROM sessions WHERE number = ?", (session_number,)).fetchone()
+    if row is not None and row[0]:
+        position = _next_position(db, session_number)
+        db.execute("INSERT INTO events VALUES (?, ?, ?)", (session_number, position, encode(stop)))
+        _finish(db, session_number, job_metadata(stop))
+
+
 def _events(db: sqlite3.Connection, session_number: int) -> list[str]:
     rows = db.execute("SELECT data FROM events WHERE session_number = ? ORDER BY position", (session_number,))
     return [data for (data,) in rows]
@@ -393,17 +458,6 @@ def _events(db: sqlite3.Connection, session_number: int) -> list[str]:
 def _next_position(db: sqlite3.Connection, session_number: int) -> int:
     row = db.execute("SELECT max(position) FROM events WHERE session_number = ?", (session_number,)).fetchone()
     return 0 if row[0] is None else row[0] + 1
-
-
-def _summary(row: sqlite3.Row) -> dict[str, Any]:
-    return {
-        "session_id": row["session_id"],
-        "last_updated_at": row["updated_at"],
-        "generated_title": row["title"],
-        "index_ids": json.loads(row["index_ids"]) if row["index_ids"] else None,
-        "shared_access": row["shared_access"],
-        "job_metadata": json.loads(row["job"]) if row["job"] else None,
-    }
 
 
 def _now() -> str:

@@ -2,7 +2,8 @@
 
 The agent of each turn has a thread of its own. Its events cross to the event loop in batches: while one batch
 is being committed the next one gathers, so that a fast agent is not slowed down by a transaction per event.
-Only what is committed is shown to readers. A reader that leaves changes nothing for the turn.
+Only what is committed is shown to the turn's reader. A reader that leaves, or is too slow, changes nothing for the
+turn, and what it has not read is not kept in memory.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 from ._agent import Agent, AgentTurn, WireEvent
+from ._faults import Fault
 from ._passages import tokens_in
-from ._search import Library
-from ._store import BegunTurn, Scope, Store, encode, job_metadata
+from ._store import BegunTurn, Scope, StorageError, Store, encode, job_metadata
+from ._tools import Library
 
 STOPPED = "The service was stopped before the turn ended; ask again."
 
@@ -24,6 +27,8 @@ _DELTAS = {"thinking_delta": "thinking", "text_delta": "text"}
 _WHOLES = frozenset(_DELTAS.values())
 # A reader far behind must not hold up the event loop with everything it has missed.
 _LARGEST_BATCH = 250
+# What waits for a reader; one that is further behind is let go, and finds the rest in the history.
+_MOST_WAITING_CHARS = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,18 @@ class Turns:
         self._closed = False
 
     async def begin(
-        self, scope: Scope, session_id: str, prompt: str, index_ids: list[str], require_all: bool
+        self,
+        scope: Scope,
+        session_id: str,
+        prompt: str,
+        index_ids: list[str],
+        require_all: bool,
+        fault: Fault | None = None,
     ) -> RunningTurn:
         """Take a prompt in and start to answer it.
 
         Raises:
-            UnknownSessionError, LockedIndexesError, SessionRunningError: As `Store.begin_turn`.
+            UnknownSessionError, LockedIndexesError, SessionRunningError, StorageError: As `Store.begin_turn`.
         """
         begun = await asyncio.to_thread(self._store.begin_turn, scope, session_id, prompt, index_ids)
         known = set(self._library.index_ids)
@@ -77,8 +88,11 @@ class Turns:
             turn.cancel(STOPPED)
         elif skipped and require_all:
             turn.cancel(f"These indexes cannot be queried: {', '.join(skipped)}.")
+        elif fault is not None and fault.stop_with is not None:
+            turn.cancel(fault.stop_with)
+        pace = self._pace if fault is None or fault.pace is None else fault.pace
         self._running[session_id] = turn
-        turn.start(self._agent, self._pace, on_end=lambda: self._forget(session_id, turn))
+        turn.start(self._agent, pace, on_end=lambda: self._forget(session_id, turn))
         return turn
 
     def cancel(self, session_id: str, reason: str) -> None:
@@ -112,7 +126,9 @@ class RunningTurn:
         self._mailbox = _Mailbox(asyncio.get_running_loop())
         self._ledger = _Ledger(begun.next_position)
         self._meter = _Meter(agent_turn)
-        self._log: list[Sendable] = []
+        self._waiting: deque[Sendable] = deque()
+        self._waiting_chars = 0
+        self._has_reader = True
         self._over = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -140,31 +156,41 @@ class RunningTurn:
             await asyncio.wait([self._task])
 
     async def batches(self) -> AsyncIterator[list[Sendable]]:
-        """Yield the turn's events from its beginning, in batches, as they are committed, until it is over."""
-        position = 0
-        while True:
-            # Taken before looking, so that nothing is missed between looking and waiting.
-            changed = self._changed
-            if position < len(self._log):
-                batch = self._log[position : position + _LARGEST_BATCH]
-                position += len(batch)
-                yield batch
-            elif self._over:
-                return
-            else:
-                await changed.wait()
+        """Yield the turn's events, in batches, as they are committed, until it is over; for one reader, once."""
+        try:
+            while True:
+                # Taken before looking, so that nothing is missed between looking and waiting.
+                changed = self._changed
+                if self._waiting:
+                    batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _LARGEST_BATCH))]
+                    self._waiting_chars -= sum(len(item.data) for item in batch)
+                    yield batch
+                elif self._over or not self._has_reader:
+                    return
+                else:
+                    await changed.wait()
+        finally:
+            self._let_reader_go()
 
     async def _run(self) -> None:
         try:
             while not self._over:
                 events, ended, error = await self._mailbox.take()
                 await self._keep(events, ended, error)
+        except StorageError as error:
+            await self._give_up(error)
         finally:
-            # Readers must not wait for ever, not even when the disk is full.
+            # Readers must not wait for ever, whatever happened.
             self._over = True
             self._cancelled.set()
             self._mailbox.close("")
             self._changed.set()
+
+    async def _give_up(self, error: StorageError) -> None:
+        """End a turn that cannot be written down: its session must not stay locked for that."""
+        stop = self._meter.stop(f"The service cannot write to its data file: {error}. Make room, and ask again.")
+        await asyncio.to_thread(self._store.owe, self._begun.session_number, stop)
+        self._show([Sendable("message", encode(stop))])
 
     async def _keep(self, events: list[tuple[WireEvent, str]], ended: bool, error: str | None) -> None:
         """Commit a batch, then show it; a `stop` in it, or the agent's end, is the end of the turn."""
@@ -182,10 +208,22 @@ class RunningTurn:
         puts, drops = self._ledger.settle()
         job = None if stop is None else job_metadata(stop)
         await asyncio.to_thread(self._store.write, self._begun.session_number, puts, drops, job)
-        self._log += batch
+        self._show(batch)
         self._over = stop is not None
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _show(self, batch: list[Sendable]) -> None:
+        if self._has_reader:
+            self._waiting += batch
+            self._waiting_chars += sum(len(item.data) for item in batch)
+            if self._waiting_chars > _MOST_WAITING_CHARS:
+                self._let_reader_go()
+
+    def _let_reader_go(self) -> None:
+        self._has_reader = False
+        self._waiting.clear()
+        self._waiting_chars = 0
 
     def _enter(self, event: WireEvent, data: str) -> Sendable:
         self._ledger.enter(event, data)

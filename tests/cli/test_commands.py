@@ -1,77 +1,64 @@
-"""The command as its user runs it: a process of its own, its output, its exit code."""
+"""`demo` and `serve`, and what holds for every command: a process of its own, its output, its exit code."""
 
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from llama_cloud import LlamaCloud
 
-COMMAND = [sys.executable, "-c", "from llama_cloud_chat.cli import main; main()"]
-SECONDS = 60
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLAMA_", "LANGSMITH_"))}
-    return {**kept, "PYTHONIOENCODING": "utf-8", "COLUMNS": "100"}
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, check=False, env=environment()
-    )
-
-
-@contextmanager
-def serving(*arguments: str | Path):
-    """Run `serve`; yield the process, its URL and its key once it listens."""
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    try:
-        head = ""
-        while "Indexes:" not in head:
-            line = process.stdout.readline()
-            assert line, f"serve ended: {process.stderr.read()}"
-            head += line
-        url = re.search(r"LLAMA_CLOUD_BASE_URL=(\S+)", head).group(1)
-        key = re.search(r"LLAMA_CLOUD_API_KEY=(\S+)", head).group(1)
-        yield process, url, key
-    finally:
-        process.kill()
-        process.communicate()
+from .support import COMMAND, SECONDS, assert_one_sentence, environment
 
 
 @pytest.fixture
-def handbook(tmp_path: Path) -> Path:
-    folder = tmp_path / "handbook"
-    folder.mkdir()
-    (folder / "leave.md").write_text("# Leave\n\nEverybody has thirty days of paid leave a year.\n")
-    (folder / "travel.txt").write_text("Trains are booked in second class. Flights need approval.\n")
-    return folder
+def run(run_alone):
+    return run_alone
 
 
-def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_text_to_a_pipe(handbook):
+@pytest.fixture
+def serving(home):
+    """Run `serve`; yield the process, its URL and its key once it listens."""
+
+    @contextmanager
+    def serve(*arguments):
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(home),
+        )
+        try:
+            head = ""
+            while "Indexes:" not in head:
+                line = process.stdout.readline()
+                assert line, f"serve ended: {process.stderr.read()}"
+                head += line
+            url = re.search(r"LLAMA_CLOUD_BASE_URL=(\S+)", head).group(1)
+            key = re.search(r"LLAMA_CLOUD_API_KEY=(\S+)", head).group(1)
+            yield process, url, key
+        finally:
+            process.kill()
+            process.communicate()
+
+    return serve
+
+
+def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_text_to_a_pipe(run, handbook):
     result = run("demo", "--docs", handbook, "--question", "How many days of paid leave are there?")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "\x1b" not in result.stdout
-    langchain, llama_index, kept = re.split(r"\n[23]\. ", result.stdout)
+    langchain, llama_index, kept = re.split(r"\n[23]\. ", result.stdout, maxsplit=2)
     assert "→ retrieve(" in langchain
     assert "from leave.md" in langchain
     assert "Everybody has thirty days of paid leave a year." in langchain
     assert "Sources" in langchain
-    assert "→ " in llama_index
+    assert "→ retrieve(" in llama_index
+    assert "← " in llama_index
     assert re.search(r"ses-\S+", kept)
     assert "1. You: How many days of paid leave are there?" in kept
     assert "2. You: " in kept
@@ -79,19 +66,19 @@ def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_
     assert "--docs PATH" in kept
 
 
-def test_the_demo_reads_the_installed_packages_when_no_documents_are_given():
+def test_the_demo_reads_the_installed_packages_when_no_documents_are_given(run):
     result = run("demo", "--question", "What is pydantic?")
     assert result.returncode == 0, result.stderr
     assert "pydantic" in result.stdout
 
 
-def test_the_official_sdk_does_everything_against_serve(handbook):
+def test_the_official_sdk_does_everything_against_serve(serving, handbook):
     with serving("--docs", handbook) as (_, url, key), LlamaCloud(api_key=key, base_url=url) as sdk:
         assert sdk.chat.list().items == []
         session = sdk.chat.create()
         sdk.chat.stream(session.session_id, index_ids=[], prompt="Hello?")
         events = sdk.chat.retrieve(session.session_id).events
-        assert [event.type for event in events][0] == "user_input"
+        assert events[0].type == "user_input"
         assert events[-1].type == "stop"
         assert sdk.chat.get_summary(session.session_id).generated_title
         assert [item.session_id for item in sdk.chat.list().items] == [session.session_id]
@@ -100,7 +87,7 @@ def test_the_official_sdk_does_everything_against_serve(handbook):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_ends_cleanly_when_it_is_told_to(handbook, number):
+def test_serve_ends_cleanly_when_it_is_told_to(serving, handbook, number):
     with serving("--docs", handbook) as (process, _, _):
         process.send_signal(number)
         _, errors = process.communicate(timeout=SECONDS)
@@ -108,7 +95,7 @@ def test_serve_ends_cleanly_when_it_is_told_to(handbook, number):
         assert errors == ""
 
 
-def test_sessions_survive_a_restart_on_the_same_data_file(handbook, tmp_path):
+def test_sessions_survive_a_restart_on_the_same_data_file(serving, handbook, tmp_path):
     data = tmp_path / "sessions.db"
     with serving("--docs", handbook, "--data", data) as (process, url, key):
         with LlamaCloud(api_key=key, base_url=url) as sdk:
@@ -119,37 +106,29 @@ def test_sessions_survive_a_restart_on_the_same_data_file(handbook, tmp_path):
         assert [item.session_id for item in sdk.chat.list().items] == [session_id]
 
 
-def assert_one_sentence(result: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    for word in words:
-        assert word in result.stderr
-
-
 @pytest.mark.parametrize("command", ["demo", "serve"])
-def test_a_missing_folder_is_named(command, tmp_path):
+def test_a_missing_folder_is_named(run, command, tmp_path):
     assert_one_sentence(run(command, "--docs", tmp_path / "nowhere"), "nowhere")
 
 
 @pytest.mark.parametrize("command", ["demo", "serve"])
-def test_a_folder_without_readable_text_is_named(command, tmp_path):
+def test_a_folder_without_readable_text_is_named(run, command, tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
     assert_one_sentence(run(command, "--docs", tmp_path), tmp_path.name)
 
 
 @pytest.mark.parametrize("command", ["demo", "serve"])
-def test_a_file_that_is_not_text_is_named(command, tmp_path):
+def test_a_file_that_is_not_text_is_named(run, command, tmp_path):
     file = tmp_path / "notes.txt"
     file.write_bytes(b"\x00\x01\xff\xfe\x00")
     assert_one_sentence(run(command, "--docs", file), "notes.txt")
 
 
-def test_an_empty_question_is_refused():
+def test_an_empty_question_is_refused(run):
     assert_one_sentence(run("demo", "--question", " "), "question")
 
 
-def test_a_port_in_use_is_named(handbook):
+def test_a_port_in_use_is_named(run, handbook):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -157,13 +136,101 @@ def test_a_port_in_use_is_named(handbook):
         assert_one_sentence(run("serve", "--docs", handbook, "--port", str(port)), str(port))
 
 
-def test_a_data_file_of_something_else_is_refused_and_left_as_it_was(handbook, tmp_path):
+def test_a_data_file_of_something_else_is_refused_and_left_as_it_was(run, handbook, tmp_path):
     data = tmp_path / "thesis.db"
     data.write_text("This took me three years.")
     assert_one_sentence(run("serve", "--docs", handbook, "--port", "0", "--data", data), "thesis.db")
     assert data.read_text() == "This took me three years."
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["handbook", "thesis.db"]
+    assert sorted(file.name for file in tmp_path.iterdir() if file.name != "home") == ["handbook", "thesis.db"]
 
 
-def test_the_version_is_printed():
+def test_the_version_is_printed(run):
     assert re.fullmatch(r"llama-cloud-chat \d+\.\d+\.\d+\S*\n", run("--version").stdout)
+
+
+def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run, handbook):
+    with run.in_terminal("demo", "--docs", handbook, "--question", "How many days of paid leave?") as terminal:
+        terminal.wait_for("LLAMA_CLOUD_API_KEY")
+        assert terminal.wait_for_end() == 0
+        assert "\x1b[2;3m" in terminal.raw  # thinking is dimmed
+        assert "→ retrieve(" in terminal.text
+        assert "Everybody has thirty days of paid leave a year. (leave.md)" in terminal.text
+
+
+def test_a_model_that_cannot_be_had_is_named(run, handbook):
+    assert_one_sentence(run("serve", "--docs", handbook, "--model", "nobody:nothing"), "nobody:nothing")
+
+
+def test_serve_stays_on_this_machine_unless_it_is_allowed_out(run, handbook):
+    assert_one_sentence(run("serve", "--docs", handbook, "--host", "0.0.0.0"), "0.0.0.0")
+
+
+def test_reading_documents_shows_a_bar_on_a_terminal_and_removes_it(run, handbook):
+    with run.in_terminal("chat", "--local", "--docs", handbook) as terminal:
+        terminal.wait_for_prompt()
+        assert "Reading" in terminal.raw
+        assert "Reading" not in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["nonsense"]),
+        (["chat", "--nonsense"], ["--nonsense", "chat --help"]),
+        (["export"], ["SESSION", "export --help"]),
+        (["export", "ses-1", "--format", "pdf"], ["pdf", "'md'"]),
+        (["sessions", "list", "--limit", "0"], ["--limit"]),
+        (["sessions", "list"], ["LLAMA_CLOUD_API_KEY", "--profile", "--local"]),
+        (["sessions", "list", "--local"], ["--data FILE"]),
+        (["chat", "--docs", "x"], ["--docs", "add --local"]),
+        (["chat", "--local", "--base-url", "http://x"], ["--base-url"]),
+    ],
+)
+def test_what_cannot_work_is_one_sentence_that_says_what_to_do(run, arguments, words):
+    assert_one_sentence(run(*arguments), *words)
+
+
+@pytest.mark.parametrize("arguments", [[], ["sessions"]])
+def test_a_command_that_is_not_complete_shows_what_there_is(run, arguments):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "Usage" in result.stdout
+
+
+def test_asking_for_help_imports_neither_servers_nor_frameworks_nor_the_terminal():
+    heavy = [
+        "fastapi",
+        "uvicorn",
+        "langchain_core",
+        "llama_index",
+        "prompt_toolkit",
+        "llama_cloud_chat.local",
+    ]
+    script = f"""
+import sys
+from llama_cloud_chat.cli import main
+sys.argv = ["llama-cloud-chat", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+print([name for name in {heavy} if name in sys.modules])
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.strip().endswith("[]")
+
+
+def test_the_shell_completes_commands_and_profiles(run, home):
+    def complete(*words):
+        variables = {
+            "_LLAMA_CLOUD_CHAT_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(["llama-cloud-chat", *words]),
+            "COMP_CWORD": str(len(words)),
+            "XDG_CONFIG_HOME": str(home),
+        }
+        return run(env=variables).stdout.split()
+
+    (home / "llama-cloud-chat").mkdir()
+    (home / "llama-cloud-chat" / "config.toml").write_text("[work]\n[private]\n")
+    assert complete("se") == ["serve", "sessions"]
+    assert complete("chat", "--profile", "w") == ["work"]

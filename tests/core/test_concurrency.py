@@ -19,6 +19,10 @@ from llama_cloud_chat import (
     SessionBusyError,
     Timeouts,
 )
+from llama_cloud_chat._config import make_config
+from llama_cloud_chat._exchange import Exchange
+from llama_cloud_chat._flows import AwaitTurn, Send
+from llama_cloud_chat._knowledge import KnownSessions
 from llama_cloud_chat._queue import Ticket, TurnQueue, current_owner
 
 from ..support.clients import KEY, FakeClock, make_client
@@ -52,6 +56,7 @@ def held(gate: Gate, text: str = "Held.") -> Play:
     return Play(said(text), steps=steps)
 
 
+@pytest.mark.rule("design-10")
 def test_a_hundred_threads_share_a_client(sync_client: ChatClient, service: ChatService) -> None:
     start = threading.Barrier(100)
 
@@ -67,12 +72,13 @@ def test_a_hundred_threads_share_a_client(sync_client: ChatClient, service: Chat
     assert len(service.sessions) == 100
 
 
+@pytest.mark.rule("design-10")
 async def test_a_thousand_tasks_share_a_client(async_client: AsyncChatClient, service: ChatService) -> None:
-    sessions = await asyncio.gather(*(async_client.create() for _ in range(250)))
-    turns = await asyncio.gather(*(sessions[number % 250].ask(str(number)) for number in range(1000)))
+    sessions = await asyncio.gather(*(async_client.create() for _ in range(40)))
+    turns = await asyncio.gather(*(sessions[number % 40].ask(str(number)) for number in range(1000)))
     assert [turn.text for turn in turns] == [f"You said: {number}" for number in range(1000)]
-    assert [turn.number for turn in turns] == [number // 250 + 1 for number in range(1000)]
-    assert len(service.sessions) == 250
+    assert [turn.number for turn in turns] == [number // 40 + 1 for number in range(1000)]
+    assert len(service.sessions) == 40
 
 
 class Overlap:
@@ -131,6 +137,7 @@ def test_twins_share_what_they_know_and_the_queue(sync_client: ChatClient, servi
     assert service.operations() == ["create", "stream", "stream"]
 
 
+@pytest.mark.rule("design-10")
 def test_a_thread_and_a_task_on_one_session_take_turns(sync_client: ChatClient, service: ChatService) -> None:
     gate = Gate()
     service.plays.append(held(gate))
@@ -253,6 +260,7 @@ async def test_a_full_pool_is_a_clear_error_for_tasks_too(service: ChatService) 
         assert not http.is_closed
 
 
+@pytest.mark.rule("design-9")
 def test_an_idle_stream_burns_no_time_and_needs_no_thread(sync_client: ChatClient, service: ChatService) -> None:
     gate = Gate()
     service.plays.append(held(gate))
@@ -346,3 +354,19 @@ def test_a_sample_changes_as_long_as_the_holder_gets_on() -> None:
 async def test_an_owner_is_a_task_or_else_a_thread() -> None:
     assert current_owner() is asyncio.current_task()
     assert await asyncio.to_thread(current_owner) != threading.get_ident()
+
+
+def test_a_wake_up_that_comes_as_the_wait_runs_out_is_not_lost() -> None:
+    sessions, clock = KnownSessions(), FakeClock().as_clock()
+    config = make_config(api_key=KEY)
+    exchange = Exchange(("ses-1", "What?"), None, None, sessions=sessions, config=config, clock=clock)
+    queue = sessions.get("ses-1").queue
+    holder, waiting = Waiting("holder"), Waiting("waiting")
+    waiting.is_read = True
+    queue.enter(holder.ticket)
+    flow = exchange.run(waiting.ticket)
+    assert isinstance(next(flow), AwaitTurn)
+    queue.leave(holder.ticket)
+    assert isinstance(flow.send(False), Send)
+    flow.close()
+    assert queue.is_idle

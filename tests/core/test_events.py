@@ -56,6 +56,7 @@ def test_every_class_of_the_union_is_known_or_unknown() -> None:
 
 
 @pytest.mark.parametrize(("message", "expected"), KNOWN, ids=[message["type"] for message, _ in KNOWN])
+@pytest.mark.rule("wire-3")
 def test_unknown_fields_change_nothing_and_stay_reachable(message: dict[str, Any], expected: Event) -> None:
     event = parse_event({**message, "novelty": {"deep": [1]}})
     assert event == expected
@@ -84,6 +85,7 @@ def test_unknown_fields_change_nothing_and_stay_reachable(message: dict[str, Any
         None,
     ],
 )
+@pytest.mark.rule("wire-3")
 def test_what_is_not_known_is_passed_on_as_it_is(message: Any) -> None:
     assert parse_event(message) == UnknownEvent(message)
     assert read(message) == UnknownEvent(message)
@@ -98,6 +100,7 @@ def test_what_is_not_known_is_passed_on_as_it_is(message: Any) -> None:
         ({"is_error": True, "error": "no", "type": None}, Stop),
     ],
 )
+@pytest.mark.rule("wire-3")
 def test_a_missing_type_is_inferred_where_the_fields_allow_one_reading(message: dict[str, Any], kind: type) -> None:
     assert type(parse_event(message)) is kind
 
@@ -172,11 +175,13 @@ def test_a_stop_with_odd_figures_still_ends_the_turn(fields: dict[str, Any]) -> 
     "data", [b"{", b"nothing", b'{"type": "text", "content": "a}', b'"\xff', b"{}{}", b"[" * 100_000]
 )
 @pytest.mark.parametrize("name", [b"", b"message", b"delta"])
+@pytest.mark.rule("design-7")
 def test_malformed_json_is_a_protocol_error(name: bytes, data: bytes) -> None:
     with pytest.raises(ProtocolError, match="not JSON"):
         read_message(name, data)
 
 
+@pytest.mark.rule("design-7")
 def test_malformed_json_under_an_unknown_name_is_the_future() -> None:
     assert read_message(b"ping", b"2026-04-22 \xff") == UnknownEvent("2026-04-22 \ufffd")
 

@@ -46,6 +46,7 @@ def joined(updates: list[Event], kind: type = TextDelta) -> str:
 
 
 @pytest.mark.parametrize("style", STYLES)
+@pytest.mark.rule("wire-7")
 def test_a_history_gives_the_turns_that_were_streamed(style: Style) -> None:
     live, _ = streamed(RECORDED)
     first, second = read(prompt("?"), *told(RECORDED, style), prompt("And?"), *told(said("No."), style))
@@ -54,6 +55,8 @@ def test_a_history_gives_the_turns_that_were_streamed(style: Style) -> None:
 
 
 @given(st.lists(turns(), min_size=1, max_size=3), st.sampled_from(STYLES))
+@pytest.mark.rule("wire-7")
+@pytest.mark.rule("design-1")
 def test_any_history_in_any_style_gives_the_turns_that_were_streamed(
     conversation: list[list[WireEvent]], style: Style
 ) -> None:
@@ -96,6 +99,7 @@ def test_the_same_prompt_twice_is_two_turns() -> None:
 
 
 @given(st.data())
+@pytest.mark.rule("design-2")
 def test_a_stream_cut_anywhere_and_a_history_read_at_any_times_give_the_whole_turn_once(data: st.DataObject) -> None:
     events = data.draw(turns())
     expected, _ = streamed(events)

@@ -103,7 +103,7 @@ def test_the_project_is_sent_the_same_way(service: ChatService, sdk: Any, operat
     assert {name: request.query[name] for name in scope} == scope
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "a b", "é🦁", "a?b#c", "%2F", "a+b&c=d", "(x)!*'"])
+@pytest.mark.parametrize("name", ["a/b", "a b", "é🦁", "a?b#c", "%2F", "a+b&c=d", "(x)!*'"])
 def test_ids_lead_to_the_same_place_as_the_official_sdk_s(service: ChatService, sdk: Any, name: str) -> None:
     from urllib.parse import unquote
 

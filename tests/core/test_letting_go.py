@@ -92,6 +92,7 @@ def leave_an_iterator_by_close(stream: Any) -> None:
     [leave_by_break, leave_by_close, leave_by_exception, leave_by_breaking_out_of_the_text, leave_an_iterator_by_close],
 )
 @pytest.mark.usefixtures("play")
+@pytest.mark.rule("design-6")
 def test_leaving_closes_and_the_client_goes_on(client: Any, service: ChatService, leave: Callable[[Any], None]) -> None:
     session = client.create()
     stream = session.stream("What?")
@@ -142,6 +143,7 @@ def test_a_turn_that_was_let_go_before_it_was_taken_does_not_count(client: Any, 
     assert session.ask("And?").number == 1
 
 
+@pytest.mark.rule("design-6")
 def test_leaving_many_times_leaks_nothing(client: Any, service: ChatService) -> None:
     session = client.create()
     objects = 0
@@ -221,6 +223,7 @@ class Reader(threading.Thread):
         return not self.is_alive() and self.error is None
 
 
+@pytest.mark.rule("design-6")
 def test_dropping_a_stream_closes_it(sync_client: ChatClient, service: ChatService) -> None:
     service.plays.append(Endless())
     for _ in sync_client.create().stream("What?"):
@@ -238,6 +241,7 @@ def test_dropping_an_iterator_closes_it(sync_client: ChatClient, service: ChatSe
     assert not stream.turn.is_complete
 
 
+@pytest.mark.rule("design-6")
 def test_closing_from_another_thread_ends_a_reader_that_waits(sync_client: ChatClient, service: ChatService) -> None:
     play = Endless()
     service.plays.append(play)
@@ -327,6 +331,7 @@ async def happens(event: threading.Event) -> bool:
 
 
 @pytest.mark.parametrize("before", [0, 1, 6])
+@pytest.mark.rule("design-6")
 async def test_cancelling_a_task_closes(async_client: AsyncChatClient, service: ChatService, before: int) -> None:
     play = Endless(before)
     service.plays.append(play)

@@ -82,6 +82,7 @@ def assert_whole(turn: Turn, events: list[Event]) -> None:
     [("both", True, False, 4), ("deltas", False, False, 12), ("whole", True, True, 12)],
     ids=["chunked", "until-closed", "reset"],
 )
+@pytest.mark.rule("design-2")
 def test_a_stream_cut_at_any_byte_is_made_whole_and_asked_once(
     client: Any, service: ChatService, style: Style, is_chunked: bool, reset: bool, step: int, part: int
 ) -> None:
@@ -115,6 +116,7 @@ def test_the_next_turn_goes_on_after_one_that_was_recovered(client: Any, service
 
 
 @pytest.mark.parametrize("end", [[chunk(b"")], [chunk(b""), Cut()], [Cut()], [Cut(reset=True)], [b"zz\r\n"]])
+@pytest.mark.rule("wire-4")
 def test_an_end_without_stop_is_an_interruption(client: Any, service: ChatService, end: list[Step]) -> None:
     service.plays.append(Play(RECORDED, steps=lambda pieces: [*pieces[:6], *end]))
     stream = client.create().stream("What?")
@@ -136,6 +138,7 @@ TROUBLE: list[list[Step]] = [
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.rule("design-3")
 def test_a_prompt_that_was_taken_but_never_answered_is_not_asked_again(
     client: Any, service: ChatService, trouble: Any
 ) -> None:
@@ -146,6 +149,7 @@ def test_a_prompt_that_was_taken_but_never_answered_is_not_asked_again(
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.rule("design-3")
 def test_a_prompt_that_was_never_taken_is_asked_again_after_two_looks(
     client: Any, service: ChatService, clock: FakeClock, trouble: Any
 ) -> None:
@@ -163,6 +167,7 @@ def test_a_prompt_that_comes_into_the_history_late_is_not_asked_again(client: An
     assert len(service.prompts) == 1
 
 
+@pytest.mark.rule("design-3")
 def test_after_the_service_began_to_answer_a_prompt_counts_as_taken(client: Any, service: ChatService) -> None:
     service.plays.append(
         Play(RECORDED, cut_after=len(head(200, CHUNKED)), history=[NOT_THERE] * 5 + [told(RECORDED, "both")])
@@ -309,6 +314,7 @@ def test_a_turn_still_running_is_waited_for_and_told_as_it_goes(
     assert len(service.prompts) == 1
 
 
+@pytest.mark.rule("design-3")
 def test_waiting_for_a_running_turn_is_polite_and_ends(client: Any, service: ChatService, clock: FakeClock) -> None:
     service.plays.append(Play(RECORDED, cut_after=480, history=[[]]))
     stream = client.create().stream("What?")
@@ -358,6 +364,7 @@ def test_no_recovery_at_all_looks_once(make: Any, service: ChatService, clock: F
         segment("text", "No"),
     ],
 )
+@pytest.mark.rule("design-3")
 def test_a_history_that_contradicts_what_was_delivered_is_an_interruption(
     client: Any, service: ChatService, history: list[Any]
 ) -> None:
@@ -442,6 +449,7 @@ def test_a_history_event_that_is_malformed_is_a_protocol_error(client: Any, serv
         client.create().ask("What?")
 
 
+@pytest.mark.rule("design-6")
 def test_text_already_received_is_delivered_before_an_error(client: Any, service: ChatService) -> None:
     service.plays.append(Play(RECORDED, steps=lambda pieces: [*pieces[:6], chunk(b"data: {broken\n\n")]))
     stream = client.create().stream("What?")
@@ -542,6 +550,7 @@ def test_a_silent_answer_to_another_operation_is_a_timeout(make: Any, service: C
     gate.open()
 
 
+@pytest.mark.rule("wire-3")
 def test_keep_alive_comments_count_as_life(make: Any, service: ChatService) -> None:
     import time
 
@@ -586,6 +595,7 @@ def test_a_turn_over_its_total_time_is_a_timeout_with_what_came(
     assert not stream.turn.is_complete
 
 
+@pytest.mark.rule("wire-4")
 def test_after_stop_the_turn_is_over_though_the_service_holds_the_line(client: Any, service: ChatService) -> None:
     gate = Gate()
     service.plays.append(Play(RECORDED, steps=lambda pieces: [b"".join(pieces[:-1]), gate]))
@@ -652,6 +662,7 @@ def test_a_service_that_stays_away_is_a_connection_error(client: Any, service: C
         (plain(200, b"<html>", {"Content-Type": "text/html; charset=utf-8"}), "text/html"),
     ],
 )
+@pytest.mark.rule("design-7")
 def test_an_answer_that_is_no_event_stream_is_a_protocol_error(
     client: Any, service: ChatService, answer: bytes, said: str
 ) -> None:

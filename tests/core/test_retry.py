@@ -234,6 +234,7 @@ def test_an_error_cut_in_its_body_is_still_that_error(client: Any, service: Chat
 
 
 @pytest.mark.parametrize("trouble", [[plain(500)], [plain(503)], [Cut()], [Cut(reset=True)], [in_json({})[:-1], Cut()]])
+@pytest.mark.rule("design-3")
 def test_a_session_is_never_created_twice(client: Any, service: ChatService, trouble: Any) -> None:
     service.instead["create"].append(trouble)
     with pytest.raises((InternalServerError, APIConnectionError)):

@@ -43,6 +43,7 @@ from ..support.turns import RECORDED, message, segment, stop
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.rule("design-8")
 def test_a_redirect_to_another_host_carries_no_key(client: Any, service: ChatService, status: int) -> None:
     session_id = service.add_session()
     summary = in_json(service.sessions[session_id].summary())
@@ -88,6 +89,7 @@ def test_redirects_in_a_circle_end(client: Any, service: ChatService) -> None:
         "http://127.0.0.1.example.com",
     ],
 )
+@pytest.mark.rule("design-8")
 def test_plain_http_to_another_machine_is_refused_unless_asked_for(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"unencrypted.*allow_http"):
         make_config(api_key=KEY, base_url=url)
@@ -201,6 +203,7 @@ def trouble(client: Any, service: ChatService) -> Iterator[tuple[str, Any]]:
     yield "interrupted", lambda: client.create().ask("What?")
 
 
+@pytest.mark.rule("design-8")
 def test_no_error_traceback_or_log_shows_the_key(
     make: Any, service: ChatService, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,6 +234,7 @@ def test_a_key_that_the_service_repeats_is_not_shown(client: Any, service: ChatS
 
 
 @pytest.mark.parametrize("kind", [ChatClient, AsyncChatClient])
+@pytest.mark.rule("design-8")
 def test_a_key_does_not_travel_in_a_pickle(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client = kind(KEY, base_url="https://api.example.com", project_id="prj", max_retries=1)
     for one in (client, client.config):
@@ -246,6 +250,7 @@ def test_a_key_does_not_travel_in_a_pickle(kind: Any, monkeypatch: pytest.Monkey
     assert arrived.config.api_key.get_secret_value() == "llx-of-the-other-machine"
 
 
+@pytest.mark.rule("design-10")
 def test_a_pickled_client_without_a_key_fails_before_any_request(client: Any, service: ChatService) -> None:
     arrived = pickle.loads(pickle.dumps(getattr(client, "_wrapped", client)))
     if isinstance(arrived, ChatClient):
@@ -255,6 +260,7 @@ def test_a_pickled_client_without_a_key_fails_before_any_request(client: Any, se
 
 
 @pytest.mark.parametrize("kind", [ChatClient, AsyncChatClient])
+@pytest.mark.rule("design-10")
 def test_copies_in_a_process_are_the_same_client(kind: Any) -> None:
     client = kind(KEY)
     assert copy.copy(client) is client
@@ -339,6 +345,7 @@ def assert_bounded(ask: Any, match: str, most: int) -> ProtocolError:
     return caught.value
 
 
+@pytest.mark.rule("design-9")
 def test_an_event_without_an_end_is_refused(make: Any, service: ChatService) -> None:
     piece = chunk(b"x" * 10_000)
     service.plays.append(Play(steps=lambda pieces: iter([pieces[0], chunk(b"data: "), *[piece] * 2000])))
@@ -348,6 +355,7 @@ def test_an_event_without_an_end_is_refused(make: Any, service: ChatService) -> 
     assert service.received("stream")[0].hung_up.wait(10)
 
 
+@pytest.mark.rule("design-7")
 def test_a_turn_without_an_end_is_refused_with_what_came(make: Any, service: ChatService) -> None:
     def steps(pieces: list[bytes]) -> Iterator[Step]:
         yield pieces[0]

@@ -137,6 +137,7 @@ def test_values_of_the_wrong_type_are_left_out_not_believed() -> None:
     assert read({"results": [odd]}, file_id=3) == [Source("a", tool_call_id="c1")]
 
 
+@pytest.mark.rule("wire-5")
 def test_the_order_is_that_of_the_calls_and_raw_results_stay_reachable() -> None:
     reader = TurnReader(Turn("?"))
     (call_a, result_a) = tool("a", "retrieve", {}, {"results": [{"content": "A"}]})
@@ -161,6 +162,7 @@ def test_a_picture_s_address_is_asked_for_when_it_is_wanted(client: Any, service
     assert request.target == "/api/v1/beta/attachments/screenshots%2Fpage_7.jpg?source_id=f1"
 
 
+@pytest.mark.rule("design-8")
 def test_a_picture_s_bytes_are_fetched_without_the_key_and_the_project(make: Any, service: ChatService) -> None:
     client = make(project_id="prj", organization_id="org")
     assert client.download(Attachment("p.jpg", "f1")) == b"\x89PNG"

@@ -81,6 +81,7 @@ def test_only_one_space_after_the_colon_is_no_part_of_a_value() -> None:
     assert read(b"event:  x\ndata:  y\n\n") == [(b" x", b" y")]
 
 
+@pytest.mark.rule("wire-3")
 def test_comments_between_and_inside_messages_say_nothing() -> None:
     assert read(b": ping\n\n:\n\ndata: 1\n: ping\ndata: 2\n\n") == [(b"", b"1\n2")]
 
@@ -120,6 +121,7 @@ STREAMS = [
 
 
 @pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.rule("design-2")
 def test_every_split_into_packets_gives_the_same_messages(stream: str) -> None:
     data = stream.encode()
     whole = read(data)

@@ -64,6 +64,7 @@ def joined(updates: list[Event], kind: type = TextDelta) -> str:
 
 
 @given(st.data())
+@pytest.mark.rule("design-1")
 def test_one_text_whatever_the_style_and_the_packets(data: st.DataObject) -> None:
     events = data.draw(turns())
     expected = "\n\n".join(texts_of(events, "text"))
@@ -86,6 +87,7 @@ def test_one_text_whatever_the_style_and_the_packets(data: st.DataObject) -> Non
 
 
 @given(turns(side_by_side=True))
+@pytest.mark.rule("wire-2")
 def test_segments_side_by_side_are_one_text_as_well_where_they_can_be_told_apart(events: list[WireEvent]) -> None:
     for style in ("both", "whole"):
         turn, updates = play(*told(events, style))
@@ -95,6 +97,7 @@ def test_segments_side_by_side_are_one_text_as_well_where_they_can_be_told_apart
 
 
 @given(turns(side_by_side=True))
+@pytest.mark.rule("wire-5")
 def test_every_segment_is_handed_on_as_deltas_and_then_whole_and_every_tool_event_once(events: list[WireEvent]) -> None:
     for style in ("both", "whole"):
         turn, updates = play(*told(events, style))
@@ -105,6 +108,7 @@ def test_every_segment_is_handed_on_as_deltas_and_then_whole_and_every_tool_even
                 assert "".join(pieces).removeprefix("\n\n").endswith(event.content.removeprefix("\n\n"))
 
 
+@pytest.mark.rule("wire-2")
 def test_the_recorded_turn() -> None:
     turn, updates = play(*RECORDED)
     assert [update.content for update in updates if isinstance(update, TextDelta)] == RECORDED_DELTAS
@@ -144,18 +148,21 @@ def test_a_turn_grows_event_by_event() -> None:
     assert texts[-1] == RECORDED_TEXT
 
 
+@pytest.mark.rule("wire-1")
 def test_a_whole_that_no_delta_announced_is_shown_as_it_is() -> None:
     turn, updates = play(whole("Yes."))
     assert updates == [TextDelta("Yes."), Text("Yes.")]
     assert turn.text == "Yes."
 
 
+@pytest.mark.rule("wire-1")
 def test_a_whole_that_says_more_gives_the_missing_rest() -> None:
     turn, updates = play(delta("Yes"), whole("Yes, we can."))
     assert updates == [TextDelta("Yes"), TextDelta(", we can."), Text("Yes, we can.")]
     assert turn.text == "Yes, we can."
 
 
+@pytest.mark.rule("wire-1")
 def test_a_whole_that_contradicts_its_deltas_is_believed() -> None:
     turn, updates = play(delta("Yes"), whole("No."), stop())
     assert updates[:2] == [TextDelta("Yes"), Text("No.")]
@@ -173,6 +180,7 @@ def test_deltas_without_their_whole_are_handed_on_whole_at_the_end() -> None:
     assert updates == [TextDelta("a"), TextDelta("b"), Text("ab"), Stop(usage=turn.usage)]
 
 
+@pytest.mark.rule("wire-4")
 def test_a_turn_without_its_end_is_readable_and_not_complete() -> None:
     turn, _ = play(delta("a"), *tool("c", "x", {}, 1)[:1])
     assert turn.text == "a"
@@ -181,6 +189,7 @@ def test_a_turn_without_its_end_is_readable_and_not_complete() -> None:
     assert "incomplete" in repr(turn)
 
 
+@pytest.mark.rule("wire-1")
 def test_the_same_text_said_twice_is_said_twice() -> None:
     turn, updates = play(*segment("text", "A"), *segment("text", "A"), stop())
     assert turn.text == joined(updates) == "A\n\nA"
@@ -192,6 +201,7 @@ def test_the_same_text_said_before_and_after_a_tool_is_said_twice() -> None:
     assert turn.text == joined(updates) == "A\n\nA"
 
 
+@pytest.mark.rule("wire-1")
 def test_a_whole_may_come_late() -> None:
     turn, updates = play(delta("T", "thinking"), delta("X"), whole("T", "thinking"), whole("X"), stop())
     assert (turn.thinking, turn.text) == ("T", "X")
@@ -223,6 +233,7 @@ def test_a_late_whole_that_says_more_of_a_segment_that_another_followed_corrects
     assert turn.text == "A!\n\nB"
 
 
+@pytest.mark.rule("wire-2")
 def test_thinking_between_deltas_begins_a_segment() -> None:
     turn, updates = play(delta("A"), delta("t", "thinking"), delta("B"), stop())
     assert turn.text == joined(updates) == "A\n\nB"
@@ -336,6 +347,7 @@ def test_half_an_emoji_alone_becomes_a_replacement_that_can_be_written(events: l
     turn.text.encode()
 
 
+@pytest.mark.rule("wire-6")
 def test_results_meet_their_calls_by_id_and_calls_keep_their_order() -> None:
     (call_a, result_a), (call_b, result_b) = tool("a", "find", {"q": 1}, "A"), tool("b", "find", {"q": 1}, "B")
     turn, _ = play(call_a, call_b, result_b, result_a, stop())
@@ -350,6 +362,7 @@ def test_a_call_without_its_result_yet_says_so_and_a_result_may_be_null() -> Non
     assert [(run.has_result, run.result) for run in turn.tool_calls] == [(False, None), (True, None)]
 
 
+@pytest.mark.rule("wire-6")
 def test_a_result_that_comes_before_its_call_or_without_one_is_kept() -> None:
     call, result = tool("a", "x", {"q": 1}, "R")
     assert play(result, call)[0].tool_calls == [ToolRun("a", "x", {"q": 1}, "R", has_result=True)]
@@ -387,6 +400,7 @@ def test_turns_are_equal_by_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
+@pytest.mark.rule("design-9")
 def test_a_turn_s_text_is_not_kept_twice(style: Style) -> None:
     import tracemalloc
 

@@ -57,10 +57,12 @@ def test_chunks_hold_str_by_default_and_lists_in_v1(make: Make, script: str) -> 
 
 
 @EVERY_SCRIPT
+@pytest.mark.rule("design-5")
 def test_tool_calls_are_always_empty(model: ChatLlamaCloud, script: str) -> None:
     assert model.invoke(script).tool_calls == added_up(model.stream(script)).tool_calls == []
 
 
+@pytest.mark.rule("design-5")
 def test_blocks_come_in_event_order_with_the_page_pictures(model: ChatLlamaCloud) -> None:
     answer = model.invoke("think, look, answer")
     assert answer.content == "30 days."

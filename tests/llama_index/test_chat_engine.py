@@ -44,6 +44,7 @@ def sessions(client: ChatClient) -> dict[str, int]:
     return {one.session_id: len(client.retrieve(one.session_id).turns) for one in client.list()}
 
 
+@pytest.mark.rule("design-5")
 def test_an_answer_is_the_whole_text_with_sources_nodes_and_metadata(serve: Serve) -> None:
     engine = LlamaCloudChatEngine(serve(researcher))
     assert isinstance(engine, BaseChatEngine)
@@ -160,6 +161,7 @@ def test_an_engine_works_in_one_event_loop_after_another(serve: Serve) -> None:
 
 
 @has_all_blocks
+@pytest.mark.rule("design-5")
 def test_history_messages_hold_thinking_calls_and_text_in_order(serve: Serve) -> None:
     engine = LlamaCloudChatEngine(serve(researcher))
     engine.chat("How many?")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.local.harness import Api, write_docs
 
 from llama_cloud_chat.local import LocalService
+from tests.local.harness import Api, write_docs
 
 
 @pytest.fixture

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from llama_cloud_chat.local import LocalService
+from llama_cloud_chat.local._documents import Collection, Entry
+from llama_cloud_chat.local._index import Index
+from llama_cloud_chat.local._readers import Document
+from llama_cloud_chat.local._tools import Library
 
 HANDBOOK = {
     "leave.md": "# Leave\n\nEveryone has 30 days of paid leave each year. Unused days expire in March.\n\n"
@@ -27,6 +33,52 @@ def write_docs(folder: Path, files: dict[str, str] = HANDBOOK) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return folder
+
+
+def collection_of(index_id: str, files: dict[str, str]) -> Collection:
+    entries = [Entry(name, Path(name), text, partial(Document, text)) for name, text in sorted(files.items())]
+    return Collection(index_id, index_id, index_id, entries)
+
+
+def library_of(**indexes: dict[str, str]) -> Library:
+    """Index texts by their names; the file is gone from the folder at once, and from the disk with the process."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = Index(Path(folder, "index"))
+        index.update([collection_of(index_id, files) for index_id, files in indexes.items()])
+    return Library(index, list(indexes))
+
+
+def pdf_of(*pages: str, encrypted: bool = False) -> bytes:
+    """Make a PDF, one page for each text; the encrypted one asks for a password that nobody knows."""
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>"]
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
+    objects.append(f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode())
+    objects.append(b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>")
+    for number, page in enumerate(pages):
+        lines = "".join(f"({line}) Tj T* " for line in page.split("\n"))
+        content = f"BT /F1 14 Tf 72 720 Td 18 TL {lines}ET".encode("cp1252")
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * number} 0 R"
+            " /Resources << /Font << /F1 3 0 R >> >> >>".encode()
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content))
+    trailer = f"/Size {len(objects) + 1} /Root 1 0 R"
+    if encrypted:
+        secret = "00" * 32
+        trailer += f" /Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <{secret}> /U <{secret}> >> /ID [<00> <00>]"
+    out, offsets = b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, start=1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, each)
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    start = len(out)
+    return (
+        out
+        + (
+            f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}trailer\n<< {trailer} >>\n"
+            f"startxref\n{start}\n%%EOF\n"
+        ).encode()
+    )
 
 
 def events_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.local.harness import HANDBOOK
 
 from llama_cloud_chat.local import AgentTurn, extractive_agent
-from llama_cloud_chat.local._documents import Collection, Document
-from llama_cloud_chat.local._search import Library
 from llama_cloud_chat.local._store import encode
+from tests.local.harness import HANDBOOK, library_of
 
-LIBRARY = Library([Collection("idx-1", "Handbook", [Document(*item) for item in sorted(HANDBOOK.items())])])
-INDEXES = ["idx-1"]
+LIBRARY = library_of(handbook=HANDBOOK)
+INDEXES = ["handbook"]
 
 
 class Conversation:

@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.local.harness import Api, write_docs
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
+from tests.local.harness import Api, write_docs
 
 Start = Callable[..., LocalService]
 Connect = Callable[[LocalService], Api]
@@ -35,7 +35,7 @@ def test_sessions_survive_a_restart_on_the_same_data_file(
         session_id = api.create(index_ids=first.index_ids, shared_access="read_only")
         api.ask(session_id, "How many days of leave?")
         before = api.http.get(f"/api/v1/chat/{session_id}").json()
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["sessions.db"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["sessions.db", "sessions.db-index"]
     api = connect(start(handbook, data=data, api_key="k" * 20))
     assert api.http.get(f"/api/v1/chat/{session_id}").json() == before
     again = api.ask(session_id, "What else does it say about that?")
@@ -162,10 +162,11 @@ def raises_one_sentence(match: str) -> Any:
     ("files", "docs", "message"),
     [
         ({}, "missing", "no folder or file"),
-        ({"empty/note.pdf": "x"}, "empty", "holds nothing the service can read.*\\.md"),
+        ({"empty/note.doc": "x"}, "empty", "holds nothing the service can read.*\\.md"),
         ({"void/a.md": " \n"}, "void", "holds nothing the service can read.*a.md is empty"),
         ({"hidden/.git/a.md": "text"}, "hidden", "holds nothing"),
-        ({"one.pdf": "x"}, "one.pdf", "not a text file"),
+        ({"one.docx": "x"}, "one.docx", "not a file the service reads"),
+        ({"one.pdf": "x"}, "one.pdf", "not a PDF that can be opened"),
         ({"void.md": ""}, "void.md", "is empty"),
         ({"nul.txt": "a\0b"}, "nul.txt", "binary data"),
     ],
@@ -198,12 +199,12 @@ def test_a_bad_file_in_a_good_folder_is_skipped_and_listed(handbook: Path, start
         "latin.txt": "is not text in UTF-8",
         "void.md": "is empty",
         "pipe.md": "is not a regular file",
-        "dangling.md": "is not a regular file",
+        "dangling.md": "cannot be opened (No such file or directory)",
     }
 
 
 def test_a_file_that_is_too_large_is_skipped(handbook: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat.local._documents.MAX_FILE_BYTES", 150)
+    monkeypatch.setattr("llama_cloud_chat.local._readers.MAX_TEXT_BYTES", 150)
     assert [each.path.name for each in start(handbook).skipped] == ["leave.md"]
 
 
@@ -237,7 +238,7 @@ def test_a_data_file_from_something_else_is_refused_and_left_as_it_was(tmp_path:
         with raises_one_sentence(message):
             LocalService([], data=path).start()
         assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "other.db", "newer.db", "newer.db-index"}
 
 
 @pytest.mark.parametrize(("name", "message"), [("folder", "is a folder"), ("no/such/file.db", "create it")])
@@ -269,8 +270,10 @@ def test_a_data_file_serves_one_service_at_a_time(tmp_path: Path, start: Start, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"host": "0.0.0.0"}, "loopback"),
         ({"host": "example.com"}, "loopback"),
+        ({"host": "0.0.0.0"}, "allow_network=True"),
+        ({"url_seconds": 0}, "url_seconds"),
+        ({"agent": 7}, "agent must be"),
         ({"port": 70000}, "65535"),
         ({"pace": -1}, "pace"),
         ({"pace": float("nan")}, "pace"),

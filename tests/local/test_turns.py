@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.local.harness import Api
 
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
 from llama_cloud_chat.local._turns import _Ledger
+from tests.local.harness import Api
 
 Start = Callable[..., LocalService]
 Connect = Callable[[LocalService], Api]

@@ -142,29 +142,30 @@ class ChatService(ScriptedServer):
     def answer(self, request: Request) -> Iterable[Step]:
         """Return the answer to a request."""
         operation, session_id = _operation(request)
-        self._asked.append((operation, request))
+        self.note(lambda: self._asked.append((operation, request)))
         session = self.sessions.get(session_id)
         if self.instead[operation]:
             return self.instead[operation].popleft()
         if operation == "create":
-            return [in_json(self.sessions[self.add_session(index_ids=request.json.get("index_ids"))].summary())]
+            session = self.sessions[self.add_session(index_ids=request.json.get("index_ids"))]
+            return [in_json(session.summary())]
         if operation == "list":
             return [in_json({"items": [one.summary() for one in self.sessions.values()]})]
-        if operation == "attachment":
-            return [in_json({"url": f"{self.base_url}/files/1?signature=s3cret", "expires_at": "2026-04-22T12:34:41"})]
-        if operation == "file":
-            return [plain(200, b"\x89PNG")]
+        if operation in {"attachment", "file"}:
+            url = {"url": f"{self.base_url}/files/1?signature=s3cret", "expires_at": "2026-04-22T12:34:41"}
+            return [in_json(url) if operation == "attachment" else plain(200, b"\x89PNG")]
         if session is None:
             return [in_json({"detail": "No such session."}, 404)]
         return self._answer_in(session, operation, request)
 
     def _answer_in(self, session: FakeSession, operation: str, request: Request) -> Iterable[Step]:
-        if operation == "retrieve":
-            events = [event for asked in session.turns for event in asked.in_history(self.style)]
-            return [in_json({**session.summary(), "events": events})]
-        if operation in {"summary", "title"}:
-            session.title = request.json["first_message"] if operation == "title" else session.title
-            return [in_json(session.summary())]
+        if operation in {"retrieve", "summary", "title"}:
+            if operation == "title":
+                session.title = request.json["first_message"]
+            answer = session.summary()
+            if operation == "retrieve":
+                answer["events"] = [event for asked in session.turns for event in asked.in_history(self.style)]
+            return [in_json(answer)]
         if operation == "delete":
             del self.sessions[session.session_id]
             return [plain(204)]

@@ -1,0 +1,125 @@
+"""What is wanted, as data. `RESULTS.md` shows each goal beside its figure."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .measure import Figure, Results
+
+_HOW: dict[str, Callable[[float, float], float]] = {"x": operator.truediv, "+": operator.sub}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing that is wanted: a figure, no larger than a limit.
+
+    Attributes:
+        work: What is done.
+        race: Where it is measured.
+        metric: Which of the race's metrics.
+        contestant: Who does it.
+        limit: What the figure should not exceed.
+        against: With whom it is compared; their figures are added up. Nobody: the figure stands for itself.
+        how: `x` for so many times the others' figure, `+` for so much more.
+        unit: What the figure is in, if it is not a ratio.
+        between: What stands between, where that is known and cannot be changed here.
+    """
+
+    work: str
+    race: str
+    metric: str
+    contestant: str
+    limit: float
+    against: tuple[str, ...] = ()
+    how: str = "x"
+    unit: str = ""
+    between: str = ""
+
+    def figure(self, results: Results) -> Figure | None:
+        """Return the figure; None if it was not measured."""
+        if not self.against:
+            if self.contestant not in results.contestants(self.race, self.metric):
+                return None
+            return results.figure(self.race, self.metric, self.contestant)
+        return results.compare(_HOW[self.how], self.race, self.metric, self.contestant, self.against)
+
+
+_FLOOR = "httpx + split + json.loads"
+_AFLOOR = "httpx + split + json.loads, async"
+_RAW = "httpx, raw bytes"
+_ARAW = "httpx, raw bytes, async"
+_ENGINE = "SimpleChatEngine over OpenAI"
+
+
+def _packets(work: str, contestant: str, limit: float, *against: str) -> Goal:
+    return Goal(work, "packets", "cpu", contestant, limit, against)
+
+
+def _idle(contestant: str) -> Goal:
+    return Goal("an idle stream", "idle", "cpu", contestant, 0.2, unit="% of a core")
+
+
+def _linear(work: str, what: str, few: str, many: str) -> Goal:
+    return Goal(work, "history", "cpu", f"{what}{many}", 1.2, (f"{what}{few}",))
+
+
+GOALS: tuple[Goal, ...] = (
+    _packets("core", "core", 0.90, _FLOOR),
+    _packets("core, async", "core, async", 0.90, _AFLOOR),
+    Goal("core, packets of 64 KiB", "blocks", "cpu", "core", 0.60, (_FLOOR,)),
+    Goal("core, async, packets of 64 KiB", "blocks", "cpu", "core, async", 0.60, (_AFLOOR,)),
+    _packets("LangChain stream", "ChatLlamaCloud, stream", 1 / 6, "ChatOpenAI, stream"),
+    _packets("LangChain stream", "ChatLlamaCloud, stream", 1 / 2, "ChatAnthropic, stream"),
+    _packets("LangChain stream", "ChatLlamaCloud, stream", 1.05, "core", "LangChain over nothing, stream"),
+    _packets("LangChain astream", "ChatLlamaCloud, astream", 1 / 6, "ChatOpenAI, astream"),
+    _packets("LangChain invoke", "ChatLlamaCloud, invoke", 1.1, "core"),
+    _packets("LlamaIndex stream_chat", "LlamaCloudChatEngine, stream_chat", 1.2, "core"),
+    _packets("LlamaIndex stream_chat", "LlamaCloudChatEngine, stream_chat", 1 / 14, f"{_ENGINE}, stream_chat"),
+    _packets("LlamaIndex astream_chat", "LlamaCloudChatEngine, astream_chat", 1.2, "core, async"),
+    _packets("LlamaIndex astream_chat", "LlamaCloudChatEngine, astream_chat", 1 / 14, f"{_ENGINE}, astream_chat"),
+    Goal("first text, core", "short", "first_text", "core", 0.15, (_RAW,), "+", "ms"),
+    Goal("first text, LangChain", "short", "first_text", "ChatLlamaCloud, stream", 0.4, (_RAW,), "+", "ms"),
+    Goal("first text, LlamaIndex", "short", "first_text", "LlamaCloudChatEngine, stream_chat", 0.3, (_RAW,), "+", "ms"),
+    Goal("short turn, LangChain", "short", "cpu", "ChatLlamaCloud, stream", 1.6, (_RAW,)),
+    Goal("short turn, LlamaIndex", "short", "cpu", "LlamaCloudChatEngine, stream_chat", 1.4, (_RAW,)),
+    Goal("many streams, core", "crowd", "cpu", "core, async", 1.0, (_ARAW,)),
+    Goal("many streams, LangChain", "crowd", "cpu", "ChatLlamaCloud, astream", 1.4, (_ARAW,)),
+    Goal("many streams, core", "crowd", "memory", "core, async", 30, unit="KiB"),
+    Goal("many streams, LangChain", "crowd", "memory", "ChatLlamaCloud, astream", 30, unit="KiB"),
+    _idle("core"),
+    _idle("core, async"),
+    _idle("ChatLlamaCloud, stream"),
+    _idle("ChatLlamaCloud, astream"),
+    _idle("LlamaCloudChatEngine, stream_chat"),
+    _idle("LlamaCloudChatEngine, astream_chat"),
+    Goal("memory, core", "memory", "memory", "core", 40, unit="bytes"),
+    Goal("memory, core, async", "memory", "memory", "core, async", 40, unit="bytes"),
+    Goal("memory, LlamaIndex", "memory", "memory", "LlamaCloudChatEngine, stream_chat", 40, unit="bytes"),
+    Goal("memory, LlamaIndex, async", "memory", "memory", "LlamaCloudChatEngine, astream_chat", 40, unit="bytes"),
+    Goal("memory, LangChain", "memory", "memory", "ChatLlamaCloud, stream", 1.0, ("LangChain over nothing, stream",)),
+    Goal(
+        "memory, LangChain, async",
+        "memory",
+        "memory",
+        "ChatLlamaCloud, astream",
+        1.0,
+        ("LangChain over nothing, astream",),
+    ),
+    _linear("a turn of a long history, core", "core, ", "short history", "long history"),
+    _linear("a turn of a long history, LangChain", "LangChain, ", "short history", "long history"),
+    _linear("a turn of a long history, LlamaIndex", "LlamaIndex, ", "short history", "long history"),
+    _linear("a session of a long list", "core, ", "short list", "long list"),
+    Goal(
+        "requests before the first session",
+        "history",
+        "requests",
+        "core, before the first session of a list",
+        1,
+        unit="requests",
+    ),
+    Goal("import llama_cloud_chat", "imports", "cpu", "llama_cloud_chat", 1.3, ("httpx + pydantic",)),
+    Goal("import langchain_ext", "imports", "cpu", "langchain_ext", 1.1, ("langchain-core's chat models",)),
+    Goal("import llama_index_ext", "imports", "cpu", "llama_index_ext", 1.1, ("llama-index-core",)),
+)

@@ -1,0 +1,267 @@
+"""`llama-cloud-chat chat`: a conversation at the keyboard, or one question through a pipe."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
+
+from ._connection import Connection, Reached, connect
+from ._safe import clean, clean_line, complain
+from ._screen import Screen, count
+from ._sessions import make_title
+from ._terminal import read_lines, silence
+
+
+def run_chat(connection: Connection, session_id: str | None, index_ids: Sequence[str], *, plain: bool) -> None:
+    """Hold a conversation; with a question on stdin, answer that.
+
+    Raises:
+        ChatError: The service cannot be reached, there is no such session, or the one question failed.
+    """
+    question = None if sys.stdin.isatty() else _read_question()
+    with connect(connection) as service:
+        talk = _open_talk(service, session_id, index_ids)
+        if question is None:
+            _Keyboard(talk, Screen(plain=plain)).run()
+            if talk.session_id is not None and (connection.data or not connection.local):
+                again = ["llama-cloud-chat", "chat", "--session", clean_line(talk.session_id), *connection.as_options()]
+                print(f"To go on: {shlex.join(again)}")
+        elif plain or not sys.stdout.isatty():
+            _print_answer(talk.ask(question))
+        else:
+            with talk.ask(question) as stream:
+                Screen().turn(stream)
+
+
+def _read_question() -> str:
+    try:
+        question = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise ConfigurationError("The question on standard input is not UTF-8 text; convert it first.") from None
+    if not question.strip():
+        raise ConfigurationError(
+            "The question on standard input is empty; give one: echo 'question' | llama-cloud-chat chat"
+        )
+    return question
+
+
+def _print_answer(stream: TurnStream) -> None:
+    """Print the answer's text, as it arrives, and nothing else."""
+    has_text = False
+    try:
+        with stream:
+            for event in stream:
+                if isinstance(event, TextDelta):
+                    has_text = True
+                    print(clean(event.content), end="", flush=True)
+    finally:
+        if has_text:
+            print(flush=True)
+    if stream.turn.skipped_index_ids:
+        complain(f"These indexes could not be asked: {', '.join(stream.turn.skipped_index_ids)}.")
+
+
+class Talk:
+    """A conversation: the session it is in, once there is one, and how it goes on.
+
+    Args:
+        client: The service.
+        index_ids: The indexes to ask, where a session is not bound to its own.
+        session_id: The session to go on in; None begins one with the first question.
+    """
+
+    def __init__(self, client: ChatClient, index_ids: Sequence[str], session_id: str | None = None) -> None:
+        self.client = client
+        self.index_ids = list(index_ids)
+        self.session_id = session_id
+        self._past: list[Message] = []
+
+    def ask(self, prompt: str) -> TurnStream:
+        """Ask; nothing is sent before the stream is read."""
+        index_ids = self.index_ids or None
+        if self.session_id is not None:
+            return self.client.stream(self.session_id, prompt, index_ids)
+        return self.client.converse([*self._past, Message("user", prompt)], index_ids=index_ids)
+
+    def note(self, turn: Turn) -> None:
+        """Take up where a turn went. A transcript that never arrived is told again with the next question."""
+        if turn.session_id is not None and (turn.events or not self._past):
+            self.session_id = turn.session_id
+            self._past = []
+
+    def begin_anew(self, past: Sequence[Turn] = (), index_ids: Sequence[str] | None = None) -> None:
+        """Go on in a new session that is told `past`; it begins with the next question.
+
+        The messages do not say where they were said: else going on from the last turn would stay in its session.
+        """
+        self.session_id = None
+        self.index_ids = self.index_ids if index_ids is None else list(index_ids)
+        self._past = [
+            message
+            for turn in past
+            for message in (Message("user", turn.prompt), Message("assistant", turn.text))
+            if message.text.strip()
+        ]
+
+
+def _open_talk(service: Reached, session_id: str | None, index_ids: Sequence[str]) -> Talk:
+    if session_id is not None and not index_ids:
+        bound_to = service.client.get_summary(session_id).index_ids
+        return Talk(service.client, bound_to or service.index_ids, session_id)
+    return Talk(service.client, index_ids or service.index_ids, session_id)
+
+
+class Command(NamedTuple):
+    """What can be typed instead of a question."""
+
+    usage: str
+    does: str
+    run: Callable[[str], None]
+
+
+class _Keyboard:
+    """Reads questions and commands until the user leaves."""
+
+    def __init__(self, talk: Talk, screen: Screen) -> None:
+        self._talk = talk
+        self._screen = screen
+        self._sources: list[Source] | None = None
+        self._prompts: dict[int, str] = {}
+        self._has_left = False
+        self._commands = {
+            command.usage.split()[0]: command
+            for command in (
+                Command("/sources", "what the last answer is based on", self._show_sources),
+                Command("/history", "the conversation so far", self._show_history),
+                Command("/new", "begin a new session", self._begin_anew),
+                Command("/fork N", "go on from turn N in a new session", self._fork),
+                Command("/title [TEXT]", "title the session after TEXT, else after its first question", self._title),
+                Command("/help", "this list", self._help),
+                Command("/quit", "leave", self._quit),
+            )
+        }
+
+    def run(self) -> None:
+        if self._talk.session_id is not None:
+            self._greet()
+        self._screen.line("Ask something. /help lists the commands, /quit or Ctrl-D leaves.", style="dim")
+        for line in read_lines(self._complete, is_plain=not self._screen.is_live):
+            self._take(line)
+            if self._has_left:
+                break
+
+    def _take(self, line: str | None) -> None:
+        """Do what a line says; None is Ctrl-C. Whatever goes wrong, the conversation goes on."""
+        try:
+            if line is None:
+                self._screen.line("To leave: /quit or Ctrl-D.", style="dim")
+            elif line.startswith("/"):
+                self._obey(line)
+            elif line.strip():
+                self._ask(line)
+        except ChatError as error:
+            self._screen.line(clean_line(error.message, 1000), style="red")
+        except KeyboardInterrupt:
+            self._screen.line("(stopped)", style="dim")
+
+    def _ask(self, prompt: str) -> None:
+        stream = self._talk.ask(prompt)
+        self._sources = None
+        try:
+            with silence(), stream:
+                self._screen.turn(stream)
+        finally:
+            self._talk.note(stream.turn)
+            self._sources = stream.turn.sources
+        if stream.turn.skipped_index_ids:
+            skipped = ", ".join(map(clean_line, stream.turn.skipped_index_ids))
+            self._screen.line(f"These indexes could not be asked: {skipped}.", style="yellow")
+        if self._sources:
+            self._screen.line(f"{count(len(self._sources), 'source')}; /sources shows them.", style="dim")
+
+    def _obey(self, line: str) -> None:
+        name, _, argument = line.strip().partition(" ")
+        command = self._commands.get(name)
+        if command is None:
+            raise ConfigurationError(
+                f"There is no command {clean_line(name, 40)}; /help lists them. A question that begins with a slash "
+                "needs a space before it."
+            )
+        command.run(argument.strip())
+
+    def _greet(self) -> None:
+        detail = self._talk.client.retrieve(self._session())
+        title = clean_line(detail.generated_title or "no title yet")
+        self._screen.line(
+            f"Session {clean_line(detail.session_id)}, {title}, {count(len(detail.turns), 'turn')} so far."
+        )
+
+    def _show_sources(self, _: str) -> None:
+        if self._sources is None:
+            turns = self._read_turns() if self._talk.session_id is not None else []
+            self._sources = turns[-1].sources if turns else []
+        if self._sources:
+            self._screen.sources(self._sources)
+        else:
+            self._screen.line("The last answer names no sources.")
+
+    def _show_history(self, _: str) -> None:
+        self._screen.history(self._read_turns())
+
+    def _begin_anew(self, _: str) -> None:
+        self._talk.begin_anew()
+        self._sources = None
+        self._prompts = {}
+        self._screen.line("The next question begins a new session.", style="dim")
+
+    def _fork(self, argument: str) -> None:
+        detail = self._talk.client.retrieve(self._session())
+        last = len(detail.turns)
+        number = int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 10 else 0
+        if not 1 <= number <= last:
+            raise ConfigurationError(
+                f"/fork takes the number of a turn, from 1 to {last}; /history shows them."
+                if last
+                else "There is no turn to fork from yet; ask something first."
+            )
+        self._talk.begin_anew(detail.turns[:number], detail.index_ids)
+        which = "turn 1" if number == 1 else f"turns 1 to {number}"
+        self._screen.line(
+            f"The next question begins a new session that knows {which}; this one stays as it is.", style="dim"
+        )
+
+    def _title(self, argument: str) -> None:
+        summary = make_title(self._talk.client, self._session(), argument or None)
+        self._screen.line(f"The title is now: {clean_line(summary.generated_title or '(none)')}")
+
+    def _help(self, _: str) -> None:
+        for command in self._commands.values():
+            self._screen.line(f"{command.usage:<15}{command.does}")
+        self._screen.line("Ctrl-C         stop the answer")
+
+    def _quit(self, _: str) -> None:
+        self._has_left = True
+
+    def _session(self) -> str:
+        if self._talk.session_id is None:
+            raise ConfigurationError("There is no session yet; it begins with the first question.")
+        return self._talk.session_id
+
+    def _read_turns(self) -> list[Turn]:
+        turns = self._talk.client.retrieve(self._session()).turns
+        self._prompts = {turn.number: clean_line(turn.prompt, 60) for turn in turns if turn.number is not None}
+        return turns
+
+    def _complete(self, line: str) -> list[tuple[str, str]]:
+        """Return what `line` can become, each with what it is."""
+        name, space, argument = line.partition(" ")
+        if space:
+            numbers = self._prompts if name == "/fork" else {}
+            return [(f"{name} {n}", prompt) for n, prompt in numbers.items() if str(n).startswith(argument.strip())]
+        if not line.startswith("/"):
+            return []
+        return [(each, command.does) for each, command in self._commands.items() if each.startswith(name)]

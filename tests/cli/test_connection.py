@@ -1,0 +1,78 @@
+"""Options, profiles and the environment: which service is asked, with which key."""
+
+import pytest
+
+from .support import assert_one_sentence
+
+SECRET = "llx-very-secret"
+
+
+@pytest.fixture
+def profiles(home):
+    """Write the file of profiles."""
+
+    def write(text, mode=0o600):
+        file = home / ".config" / "llama-cloud-chat" / "config.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    return write
+
+
+def listing(run, *arguments, **env):
+    return run("sessions", "list", *arguments, env={"XDG_CONFIG_HOME": str(run.home / ".config"), **env})
+
+
+def test_a_profile_names_the_service_and_the_variable_of_its_key(run_alone, profiles, service):
+    profiles(f"[work]\nbase_url = '{service.base_url}'\napi_key_env = 'WORK_KEY'\n", mode=0o644)
+    result = listing(run_alone, "--profile", "work", WORK_KEY=service.api_key)
+    assert result.stdout == "There are no sessions.\n"
+
+
+def test_a_profile_overrides_the_environment_and_options_override_the_profile(run_alone, profiles, service):
+    profiles(f"[good]\nbase_url = '{service.base_url}'\napi_key = '{service.api_key}'\n[bad]\nbase_url = 'ftp://bad'\n")
+    wrong = {"LLAMA_CLOUD_BASE_URL": "ftp://wrong", "LLAMA_CLOUD_API_KEY": "wrong"}
+    assert listing(run_alone, "--profile", "good", **wrong).returncode == 0
+    assert_one_sentence(listing(run_alone, "--profile", "good", "--base-url", "ftp://option"), "base_url")
+    option = ["--base-url", service.base_url]
+    assert listing(run_alone, "--profile", "bad", *option, LLAMA_CLOUD_API_KEY=service.api_key).returncode == 0
+
+
+def test_projects_are_passed_on(run_alone, profiles, service):
+    profiles(f"[work]\nbase_url = '{service.base_url}'\napi_key = '{service.api_key}'\nproject_id = 'one'\n")
+    env = {"XDG_CONFIG_HOME": str(run_alone.home / ".config")}
+    run_alone("chat", "--profile", "work", stdin="hello", env=env)
+    assert "hello" in listing(run_alone, "--profile", "work").stdout
+    assert listing(run_alone, "--profile", "work", "--project", "two").stdout == "There are no sessions.\n"
+
+
+def test_a_key_that_others_can_read_is_refused(run_alone, profiles):
+    profiles(f"[work]\napi_key = '{SECRET}'\n", mode=0o640)
+    result = listing(run_alone, "--profile", "work")
+    assert_one_sentence(result, "chmod 600", "api_key_env")
+    assert SECRET not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[home]\n", ["'work'", "home"]),
+        ("work = 1\n", ["[work]"]),
+        ("[work]\nkey = 'x'\n", ["'key'", "api_key_env"]),
+        ("[work]\nproject_id = 7\n", ["project_id"]),
+        ("[work]\napi_key_env = 'WORK_KEY'\n", ["WORK_KEY"]),
+        ("[work]\napi_key_env = 'A'\napi_key = 'b'\n", ["leave one out"]),
+        (f"[work]\napi_key = {SECRET}\n", ["TOML", "line 2"]),
+        (f"[work]\napi_key_env = '{SECRET}'\n", ["not set"]),
+    ],
+)
+def test_a_profile_that_cannot_work_is_one_sentence_without_the_key(run_alone, profiles, text, words):
+    profiles(text)
+    result = listing(run_alone, "--profile", "work")
+    assert_one_sentence(result, *words)
+    assert SECRET not in result.stderr
+
+
+def test_a_file_that_is_not_there_is_named(run_alone):
+    assert_one_sentence(listing(run_alone, "--profile", "work"), "config.toml", "[work]")
