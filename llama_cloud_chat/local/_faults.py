@@ -72,7 +72,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[Operation, deque[Fault]] = {operation: deque() for operation in OPERATIONS}
+        self._waiting: dict[str, deque[Fault]] = {operation: deque() for operation in OPERATIONS}
 
     def add(self, fault: Fault, operation: Operation, times: int) -> None:
         """Let the next requests of this operation go wrong, after those asked for before."""

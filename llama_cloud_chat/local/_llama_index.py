@@ -125,8 +125,8 @@ def _thinking_of(response: ChatResponse, before: str) -> str:
     delta = response.additional_kwargs.get("thinking_delta")
     if isinstance(delta, str):
         return delta
-    kind = getattr(llm_types, "ThinkingBlock", None)  # llama-index-core 0.14.0 has none
-    blocks = [block for block in response.message.blocks if kind is not None and isinstance(block, kind)]
+    kind: Any = getattr(llm_types, "ThinkingBlock", ())  # llama-index-core 0.14.0 has none
+    blocks: list[Any] = [block for block in response.message.blocks if isinstance(block, kind)]
     thought = "".join(block.content or "" for block in blocks)
     return thought[len(before) :] if thought.startswith(before) else ""
 

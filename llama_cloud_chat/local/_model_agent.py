@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from llama_cloud_chat._errors import ConfigurationError
 
@@ -120,8 +120,7 @@ def agent_from(given: Any) -> Agent:
         if _llama_index.is_model(given):
             return model_agent(_llama_index.model(given))
     if callable(given):
-        agent: Agent = given
-        return agent
+        return cast("Agent", given)
     if isinstance(given, Iterable):
         return scripted_agent(given)
     raise ConfigurationError(
