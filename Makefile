@@ -4,12 +4,13 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: help demo test lint types bench bench-quick bench-retrieval wheel clean
+.PHONY: help demo test test-oldest lint types bench bench-quick bench-retrieval wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    a first conversation, in this terminal, without a key'
 	@echo 'make test    every test'
+	@echo 'make test-oldest   the adapters with the oldest frameworks they support'
 	@echo 'make lint    style, formatting, types, and which module may import which'
 	@echo 'make types   types alone'
 	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a minute)'
@@ -22,6 +23,9 @@ demo: .venv/demo-installed
 
 test: .venv/dev-installed
 	$(BIN)/python -m pytest
+
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest -W 'ignore::pydantic.warnings.UnsupportedFieldAttributeWarning' tests/langchain tests/llama_index
 
 lint: types
 	$(BIN)/ruff check .
@@ -45,7 +49,7 @@ wheel: .venv/dev-installed
 	.ci/check-wheel $(BIN)/python
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venv-oldest build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
 .venv/demo-installed: pyproject.toml | .venv/bin/python
 	@echo 'Setting up .venv (a minute or two, once) ...'
@@ -56,6 +60,12 @@ clean:
 	@echo 'Setting up .venv with the development tools (a minute or two, once) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/demo-installed
+
+.venv-oldest/installed: pyproject.toml tests/oldest.txt | .venv/bin/python
+	@echo 'Setting up .venv-oldest with the oldest supported frameworks (a minute or two, once) ...'
+	@$(BIN)/python -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint tests/oldest.txt
+	@touch $@
 
 .venv/bench-installed: .venv/dev-installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

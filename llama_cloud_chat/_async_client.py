@@ -331,7 +331,8 @@ class AsyncChatClient:
                 outcome = None
                 if isinstance(command, Send):
                     outcome = await self._send(command.request)
-                elif isinstance(command, Wait):
+                else:
+                    assert isinstance(command, Wait)
                     await self._clock.wait_async(asyncio.Event(), command.seconds)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]

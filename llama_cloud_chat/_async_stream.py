@@ -16,7 +16,7 @@ import httpx
 from ._errors import ChatError, ProtocolError
 from ._events import Event, TextDelta
 from ._exchange import Exchange, StreamEnded
-from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
+from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send
 from ._http import DRAIN_SECONDS, LOGGER, Line, check_stream, failure_of
 from ._queue import Ticket, current_owner
 from ._retry import Outcome
@@ -157,7 +157,7 @@ async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Li
             elif isinstance(command, AwaitTurn):
                 outcome = await client._clock.wait_async(signal, command.seconds)
                 signal.clear()
-            elif isinstance(command, Wait):
+            else:
                 await client._clock.wait_async(signal, command.seconds)
     except StopIteration:
         pass

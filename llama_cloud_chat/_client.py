@@ -322,7 +322,8 @@ class ChatClient:
                 outcome = None
                 if isinstance(command, Send):
                     outcome = self._send(command.request)
-                elif isinstance(command, Wait):
+                else:
+                    assert isinstance(command, Wait)
                     self._clock.wait(threading.Event(), command.seconds)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]

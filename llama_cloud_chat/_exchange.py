@@ -280,7 +280,7 @@ class Exchange:
 
     def _look(self) -> Flow[None]:
         """Find out how many turns the session has, and wait for one that was let go while it ran."""
-        for pause in _pauses():
+        for pause in _pauses():  # pragma: no branch  # they do not end
             detail = yield from call(operations.retrieve(self._session_id), self._policy, self._clock)
             is_running = bool(detail.turns) and not detail.turns[-1].is_complete
             if not (is_running and self._known.may_be_running) or self._is_too_late(pause):
@@ -337,7 +337,7 @@ class Exchange:
             StreamInterruptedError: What is there cannot be joined to what was delivered, or never ends.
         """
         times_absent = 0
-        for pause in _pauses():
+        for pause in _pauses():  # pragma: no branch  # they do not end
             self._check_limits()
             detail = yield from self._peek()
             if detail is not None:
