@@ -1,5 +1,6 @@
 """A service whose agent does what the question says, and the command with a home of its own."""
 
+import signal
 import threading
 
 import pytest
@@ -7,6 +8,10 @@ import pytest
 from llama_cloud_chat.local import LocalService, speak
 
 from .support import Runner
+
+# A test run in the background is deaf to Ctrl-C, and so would be the commands that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PASSAGE = {
     "content": "Thirty days.",
