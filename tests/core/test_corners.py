@@ -96,16 +96,16 @@ def test_a_message_of_white_space_in_a_stream_is_nothing() -> None:
 def test_an_anchor_whose_session_somebody_takes_at_the_last_moment_forks(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync_client = make_client("sync", service.base_url)
-    first = sync_client.create().ask("One?")
-    assert first.session_id is not None
-    sync_client._known.get(first.session_id).queue.enter(somebody_elses_ticket())
-    monkeypatch.setattr(Exchange, "_recall", lambda self: Known(turns=1))
-    answer = Message("assistant", first.text, session_id=first.session_id, turn=1)
-    with sync_client.converse([answer, Message("user", "Two?")]) as stream:
-        for _ in stream:
-            pass
-    assert stream.turn.session_id != first.session_id
+    with make_client("sync", service.base_url) as sync_client:
+        first = sync_client.create().ask("One?")
+        assert first.session_id is not None
+        sync_client._known.get(first.session_id).queue.enter(somebody_elses_ticket())
+        monkeypatch.setattr(Exchange, "_recall", lambda self: Known(turns=1))
+        answer = Message("assistant", first.text, session_id=first.session_id, turn=1)
+        with sync_client.converse([answer, Message("user", "Two?")]) as stream:
+            for _ in stream:
+                pass
+        assert stream.turn.session_id != first.session_id
 
 
 def test_a_response_without_a_socket_has_nothing_to_shut() -> None:
