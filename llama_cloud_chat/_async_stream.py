@@ -137,7 +137,7 @@ async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Li
                     chunks = cast("httpx.AsyncByteStream", answer.stream).__aiter__()
                     try:
                         async for chunk in chunks:
-                            if line.is_cut():
+                            if line.hung_up:
                                 break
                             for event in exchange.read(chunk):
                                 yield event

@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from ._errors import ProtocolError
 from ._json import read_json
+from ._sse import Named
 
 
 @dataclass(slots=True)
@@ -217,8 +218,11 @@ Event: TypeAlias = ThinkingDelta | TextDelta | Thinking | Text | ToolCall | Tool
 _KNOWN_NAMES = frozenset({b"", b"message", b"delta"})
 
 
-def read_message(name: bytes, data: bytes) -> Event | None:
+def read_message(data: bytes) -> Event | None:
     """Read one message of an event stream.
+
+    Args:
+        data: Its data; a `Named` unless it is a delta.
 
     Returns:
         Its event; None for a message of white space, which some servers keep a connection alive with.
@@ -226,20 +230,22 @@ def read_message(name: bytes, data: bytes) -> Event | None:
     Raises:
         ProtocolError: It is malformed, and its name says that it should not be.
     """
-    try:
-        value = from_json(data)  # where it serves, without the call to `read_json`: this is the hot path
-    except ValueError:
-        return _read_odd_message(name, data)
+    try:  # the hot path: nearly every message is a delta of text
+        value = from_json(data)
+        if value["type"] == "text_delta" and type(content := value["content"]) is str:
+            return TextDelta(content, -1, value)
+    except (ValueError, LookupError, TypeError):
+        return _read_odd_message(data)
     return parse_event(value)
 
 
-def _read_odd_message(name: bytes, data: bytes) -> Event | None:
+def _read_odd_message(data: bytes) -> Event | None:
     try:
         return parse_event(read_json(data))
     except ValueError as error:
         if not data.strip():
             return None
-        if name in _KNOWN_NAMES:
+        if not isinstance(data, Named) or data.name in _KNOWN_NAMES:
             raise ProtocolError(f"The service sent an event that is not JSON: {error}.") from None
         return UnknownEvent(data.decode("utf-8", "replace"))
 
@@ -256,8 +262,6 @@ def parse_event(data: Any) -> Event:
     if type(data) is not dict:
         return UnknownEvent(data)
     kind = data.get("type")
-    if kind == "text_delta" and type(content := data.get("content")) is str:  # the hot path
-        return TextDelta(content, -1, data)
     if kind is None:
         kind = _infer_type(data)
     parser = _PARSERS.get(kind) if isinstance(kind, str) else None

@@ -7,7 +7,7 @@ nothing had happened, however long the turn still takes, up to `recovery_timeout
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import _operations as operations
@@ -119,8 +119,8 @@ class Exchange:
         self._most_bytes = config.max_body_bytes
         self._most_seconds = config.timeout.total
         self._policy = RetryPolicy(config.max_retries)
-        self._reader = TurnReader(self.turn)
-        self._messages = MessageDecoder(config.max_event_bytes)
+        self._reader = TurnReader(self.turn, self._finish)
+        self._decoder = MessageDecoder(config.max_event_bytes)
         self._turns_before = 0
         self._deadline: float | None = None
         self._started_at = 0.0
@@ -131,31 +131,28 @@ class Exchange:
         else:
             self._use(check_id("session_id", asked[0]), check_prompt(asked[1]))
 
-    def read(self, chunk: bytes) -> Iterator[Event]:
-        """Take the next bytes of the stream; yield the events they bring.
+    def read(self, chunk: bytes) -> Iterable[Event]:
+        """Take the next bytes of the stream; return the events they bring, each read when it is asked for.
 
         Raises:
-            ProtocolError: They are not this API's.
+            ProtocolError: They are not this API's; here, or while the events are read.
             APITimeoutError: The turn takes longer than allowed.
         """
         self.received_bytes += len(chunk)
         if self.received_bytes > self._most_bytes or self._most_seconds is not None:
             self._check_limits()
-        for name, data in self._messages.feed(chunk):
-            event = read_message(name, data)
-            if event is None:
-                continue
-            if self._reader.extend(event):
-                yield event
-                continue
-            updates = self._reader.feed(event)
+        messages = self._decoder.feed(chunk)
+        if len(messages) == 1 and self._decoder.failure is None:  # an event a packet: how they come while all is well
+            return self._reader.feed(read_message(messages[0]))
+        return self._read_on(messages)
+
+    def _read_on(self, messages: Iterable[bytes]) -> Iterator[Event]:
+        for message in messages:
+            yield from self._reader.feed(read_message(message))
             if self.turn.is_complete:
-                self._finish()
-                yield from updates
                 return
-            yield from updates
-        if self._messages.failure is not None:
-            raise self._messages.failure
+        if self._decoder.failure is not None:
+            raise self._decoder.failure
 
     def run(self, ticket: Ticket) -> Flow[None]:
         """Ask, and see to it that the whole turn is delivered, once.
@@ -380,8 +377,6 @@ class Exchange:
             updates = self._reader.catch_up(history)
         except HistoryConflictError:
             raise self._interrupted("the session's history contradicts what was received", error) from error
-        if self.turn.is_complete:
-            self._finish()
         if updates:
             yield Deliver(updates)
 

@@ -180,29 +180,30 @@ class Line:
     A running generator cannot be closed from outside, but what it waits for can be ended.
 
     Attributes:
+        hung_up: Whether somebody hung up; `is_cut()` where it changes behind a type checker's back.
         wake: Ends a wait of the listener's that is not for the service.
         is_read: Whether somebody listens at this moment.
     """
 
     def __init__(self) -> None:
-        self._is_cut = False
+        self.hung_up = False
         self.wake: Callable[[], None] = lambda: None
         self.is_read: Callable[[], bool] = lambda: False
         self._response: httpx.Response | None = None
 
     def is_cut(self) -> bool:
         """Whether somebody hung up."""
-        return self._is_cut
+        return self.hung_up
 
     def attach(self, response: httpx.Response | None) -> None:
         """Take note of the response that the listener reads from now on."""
         self._response = response
-        if self._is_cut and response is not None:
+        if self.hung_up and response is not None:
             shut_down(response)
 
     def cut(self) -> None:
         """Hang up, from any thread."""
-        self._is_cut = True
+        self.hung_up = True
         self.wake()
         response = self._response
         if response is not None:

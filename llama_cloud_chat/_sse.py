@@ -8,11 +8,28 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
+import re
+
 from ._errors import ProtocolError
 
 _BOM = b"\xef\xbb\xbf"
-# The service's own messages: a line that names the message, a line of data.
-_ORDINARY = {b"event: delta": b"delta", b"event: message": b"message"}
+# What nearly every packet is while a service sends what it has at once.
+_is_one_delta = re.compile(rb"event: delta\ndata: ([^\r\n]+)\n\n").fullmatch
+
+
+class Named(bytes):
+    """A message's data, with the message's name.
+
+    Attributes:
+        name: What `event:` says; empty where it says nothing.
+    """
+
+    name: bytes
+
+    def __new__(cls, data: bytes, name: bytes) -> Named:
+        message = super().__new__(cls, data)
+        message.name = name
+        return message
 
 
 class MessageDecoder:
@@ -33,13 +50,17 @@ class MessageDecoder:
         self._head: bytes | None = b""
         self._after_cr = False
 
-    def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
-        """Take the next bytes; return (event name, data) of each message that they complete.
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes; return the data of each message that they complete, a `Named` unless it is a delta.
 
         A message without data is none, and one that the connection's end leaves incomplete is never returned. A
         message that is larger than allowed ends the stream: it is told by `failure`, for the messages before it
         count.
         """
+        if not self._pending and self._head is None:
+            delta = _is_one_delta(chunk)
+            if delta is not None and len(chunk) <= self._max_bytes:
+                return [delta[1]]
         if self._head is not None or self._after_cr or b"\r" in chunk:
             chunk = self._normalise(chunk)
         if self._pending:
@@ -53,13 +74,12 @@ class MessageDecoder:
         rest = blocks.pop()
         if len(chunk) > self._max_bytes:
             blocks = self._up_to_the_first_oversized(blocks)
-        messages = []
+        messages: list[bytes] = []
         for block in blocks:
             head, _, data = block.partition(b"\ndata: ")
-            name = _ORDINARY.get(head)
-            if name is not None and data and b"\n" not in data:
-                messages.append((name, data))
-            elif message := _read_fields(block):
+            if head == b"event: delta" and data and b"\n" not in data:
+                messages.append(data)
+            elif (message := _read_fields(block)) is not None:
                 messages.append(message)
         if rest and self.failure is None:
             self._keep(rest)
@@ -103,7 +123,7 @@ class MessageDecoder:
             )
 
 
-def _read_fields(block: bytes) -> tuple[bytes, bytes] | None:
+def _read_fields(block: bytes) -> Named | None:
     """Read a message of any shape: fields in any order, several data lines, comments, other fields."""
     name, data = b"", []
     for line in block.split(b"\n"):
@@ -113,4 +133,4 @@ def _read_fields(block: bytes) -> tuple[bytes, bytes] | None:
             data.append(value)
         elif field == b"event":
             name = value
-    return (name, b"\n".join(data)) if data else None
+    return Named(b"\n".join(data), name) if data else None

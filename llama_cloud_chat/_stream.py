@@ -120,7 +120,7 @@ def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Gene
                     chunks = iter(cast("httpx.SyncByteStream", answer.stream))
                     try:
                         for chunk in chunks:
-                            if line.is_cut():
+                            if line.hung_up:
                                 break
                             yield from exchange.read(chunk)
                             if exchange.turn.is_complete:

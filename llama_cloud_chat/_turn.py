@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from io import StringIO
 from itertools import accumulate
 from typing import Any, TypeAlias
 
@@ -33,49 +34,42 @@ from ._sources import Source, read_sources
 BLANK_LINE = "\n\n"
 """What parts two segments of one turn, in its text and in its thinking."""
 
-_PIECES_BEFORE_JOINING = 256
-
-
 SegmentKind: TypeAlias = type[Text] | type[Thinking]
 
 
 class _Segment:
     """A run of thinking or text.
 
-    A delta's text costs a few bytes, the string object around it dozens: pieces are joined every so often, so that a
-    long answer takes little more memory than its text. Other threads may read while one appends: every change of
-    the pieces is a single step of the interpreter.
+    A delta's text costs a few bytes, the string object around it dozens: a buffer keeps the text alone. Other threads
+    may read while one writes: each is a single step of the interpreter.
     """
 
-    __slots__ = ("_loose", "_pieces", "delta", "half", "index", "kind", "parting")
+    __slots__ = ("buffer", "half", "index", "kind", "next_delta", "parting")
 
     def __init__(self, kind: SegmentKind, index: int, parting: str) -> None:
         self.kind = kind
-        self.delta: type[TextDelta] | type[ThinkingDelta] = TextDelta if kind is Text else ThinkingDelta
         self.index = index
         self.parting = parting  # what its first delta still has to begin with
         self.half = ""  # a high surrogate whose other half comes with the next delta
-        self._pieces: list[str] = []
-        self._loose = 0
-
-    def append(self, piece: str) -> None:
-        self._pieces.append(piece)
-        self._loose += 1
-        if self._loose == _PIECES_BEFORE_JOINING:
-            self._pieces[-_PIECES_BEFORE_JOINING:] = ["".join(self._pieces[-_PIECES_BEFORE_JOINING:])]
-            self._loose = 0
+        self.next_delta: type[TextDelta] | type[ThinkingDelta] | None = None  # the class of those that simply go on
+        self.buffer = StringIO()
 
     @property
     def text(self) -> str:
-        return "".join(self._pieces)
+        return self.buffer.getvalue()
 
     def replace(self, text: str) -> None:
-        self._pieces = [text]
-        self._loose = 0
+        buffer = StringIO()
+        buffer.write(text)
+        self.buffer = buffer
 
     def as_event(self) -> Text | Thinking:
         return self.kind(self.text, self.index)
 
+
+_DELTA_OF: dict[SegmentKind, type[TextDelta] | type[ThinkingDelta]] = {Text: TextDelta, Thinking: ThinkingDelta}
+_CLOSED = _Segment(Text, -1, "")
+"""What stands for the open segment where there is none; no delta goes on with it."""
 
 _Block: TypeAlias = _Segment | ToolCall | ToolResult | UnknownEvent | Stop
 
@@ -219,45 +213,34 @@ class TurnReader:
 
     Args:
         turn: The turn to build; it grows with every event.
+        at_end: Called when the turn is complete, before its end is handed on.
     """
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, at_end: Callable[[], None] = lambda: None) -> None:
         self.turn = turn
-        self._open: _Segment | None = None
+        self._at_end = at_end
+        self._open = _CLOSED
         self._said: set[SegmentKind] = set()
         # Segments whose whole has not come; of those, the ones begun since the last tool event.
         self._unconfirmed: list[_Segment] = []
         self._recent: list[_Segment] = []
         self._seen: dict[tuple[type, str], ToolCall | ToolResult] = {}
 
-    def feed(self, event: Event) -> Sequence[Event]:
+    def feed(self, event: Any) -> Sequence[Event]:
         """Take the next event; return what it adds to what was handed on before.
 
-        Events after the end of the turn add nothing.
+        Events after the end of the turn add nothing, and neither does None.
         """
+        segment = self._open
+        if type(event) is segment.next_delta:  # nearly every event
+            content = event.content
+            if content and (content.isascii() or content.isprintable()):  # which no half of a character is
+                segment.buffer.write(content)
+                event.index = segment.index
+                return (event,)
         if self.turn.is_complete:
             return ()
         return _READERS[type(event)](self, event)
-
-    def extend(self, event: Any) -> bool:
-        """Take `event` if it is a delta that simply goes on with what the last one began: nearly every event is.
-
-        Returns:
-            Whether it was taken, and is to be handed on as it is; else it is for `feed`.
-        """
-        segment = self._open
-        if (
-            segment is None
-            or type(event) is not segment.delta
-            or segment.parting
-            or segment.half
-            or not (content := event.content).isascii()
-            or not content
-        ):
-            return False
-        segment.append(content)
-        event.index = segment.index
-        return True
 
     def _read_delta(self, event: TextDelta | ThinkingDelta) -> Sequence[Event]:
         kind: SegmentKind = Text if type(event) is TextDelta else Thinking
@@ -265,15 +248,16 @@ class TurnReader:
         if not content:
             return ()
         segment = self._open
-        if segment is None or segment.kind is not kind:
+        if segment is _CLOSED or segment.kind is not kind:
             segment = self._begin(kind)
         if segment.half or not content.isascii():
             content, segment.half = split_trailing_half(segment.half + content)
-            if not content:
-                return ()
+        segment.next_delta = None if segment.half else type(event)
+        if not content:
+            return ()
         if segment.parting or content is not event.content:
             return (self._extend(segment, content, event.raw),)
-        segment.append(content)
+        segment.buffer.write(content)
         event.index = segment.index
         return (event,)
 
@@ -287,9 +271,9 @@ class TurnReader:
         return segment
 
     def _extend(self, segment: _Segment, content: str, raw: dict[str, Any]) -> TextDelta | ThinkingDelta:
-        segment.append(content)
+        segment.buffer.write(content)
         parting, segment.parting = segment.parting, ""
-        return segment.delta(parting + content, segment.index, raw)
+        return _DELTA_OF[segment.kind](parting + content, segment.index, raw)
 
     def _read_whole(self, event: Text | Thinking) -> Sequence[Event]:
         text = well_formed(event.content)
@@ -330,7 +314,7 @@ class TurnReader:
         if segment in self._recent:
             self._recent.remove(segment)
         if self._open is segment:
-            self._open = None
+            self._open = _CLOSED
         updates.append(segment.kind(text, segment.index, raw))
         return updates
 
@@ -342,7 +326,7 @@ class TurnReader:
         if self._seen.get(key) == event:
             return ()
         self._seen[key] = event
-        self._open = None
+        self._open = _CLOSED
         self._recent.clear()
         return self._place(event)
 
@@ -359,6 +343,7 @@ class TurnReader:
         turn.is_complete = True
         turn.is_error, turn.error = event.is_error, event.error
         turn.usage, turn.skipped_index_ids = event.usage, event.skipped_index_ids
+        self._at_end()
         return [*updates, *self._place(event)]
 
     def catch_up(self, history: Turn) -> list[Event]:
@@ -430,6 +415,7 @@ _READERS: dict[type, Callable[[TurnReader, Any], Sequence[Event]]] = {
     Stop: TurnReader._read_stop,
     UserInput: _pass_on,
     UnknownEvent: TurnReader._place,
+    type(None): lambda _, __: (),
 }
 
 

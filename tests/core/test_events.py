@@ -24,6 +24,7 @@ from llama_cloud_chat import (
     UserInput,
 )
 from llama_cloud_chat._events import parse_event, read_message
+from llama_cloud_chat._sse import Named
 
 KNOWN: list[tuple[dict[str, Any], Event]] = [
     ({"type": "thinking_delta", "content": "a"}, ThinkingDelta("a")),
@@ -38,7 +39,7 @@ KNOWN: list[tuple[dict[str, Any], Event]] = [
 
 
 def read(value: Any, name: bytes = b"message") -> Event | None:
-    return read_message(name, json.dumps(value).encode())
+    return read_message(Named(json.dumps(value).encode(), name))
 
 
 @pytest.mark.parametrize(("message", "expected"), KNOWN, ids=[message["type"] for message, _ in KNOWN])
@@ -178,12 +179,12 @@ def test_a_stop_with_odd_figures_still_ends_the_turn(fields: dict[str, Any]) -> 
 @pytest.mark.rule("design-7")
 def test_malformed_json_is_a_protocol_error(name: bytes, data: bytes) -> None:
     with pytest.raises(ProtocolError, match="not JSON"):
-        read_message(name, data)
+        read_message(Named(data, name))
 
 
 @pytest.mark.rule("design-7")
 def test_malformed_json_under_an_unknown_name_is_the_future() -> None:
-    assert read_message(b"ping", b"2026-04-22 \xff") == UnknownEvent("2026-04-22 \ufffd")
+    assert read_message(Named(b"2026-04-22 \xff", b"ping")) == UnknownEvent("2026-04-22 \ufffd")
 
 
 def test_an_unknown_name_over_a_known_type_is_that_type() -> None:
@@ -192,20 +193,20 @@ def test_an_unknown_name_over_a_known_type_is_that_type() -> None:
 
 @pytest.mark.parametrize("data", [b"", b" ", b"\n"])
 def test_a_message_of_white_space_is_a_keep_alive(data: bytes) -> None:
-    assert read_message(b"", data) is None
+    assert read_message(Named(data, b"")) is None
 
 
 def test_deep_nesting_is_no_recursion_error() -> None:
     for depth in (50, sys.getrecursionlimit() + 100, 200_000):
         data = b'{"type": "text", "content": "a", "deep": ' + b"[" * depth + b"]" * depth + b"}"
         try:
-            assert read_message(b"", data) == Text("a")
+            assert read_message(Named(data, b"")) == Text("a")
         except ProtocolError:
             assert depth > 50
 
 
 def test_half_an_emoji_in_a_delta_is_kept_for_the_other_half() -> None:
-    event = read_message(b"delta", rb'{"type": "text_delta", "content": "a\ud83e"}')
+    event = read_message(rb'{"type": "text_delta", "content": "a\ud83e"}')
     assert event == TextDelta("a\ud83e")
 
 
@@ -222,20 +223,22 @@ def test_half_an_emoji_in_a_delta_is_kept_for_the_other_half() -> None:
     ],
 )
 def test_unicode_of_every_kind_is_read(sent: bytes, content: str) -> None:
-    assert read_message(b"message", b'{"type": "text", "content": "' + sent + b'"}') == Text(content)
+    assert read_message(Named(b'{"type": "text", "content": "' + sent + b'"}', b"message")) == Text(content)
 
 
 def test_halves_inside_a_tool_s_values_are_mended_so_that_they_can_be_written_again() -> None:
     data = rb'{"type": "tool_result", "call_id": "1", "name": "x", "result": {"a\ud83e": ["\ud83e", {"b": "\udd81"}]}}'
-    event = read_message(b"message", data)
+    event = read_message(Named(data, b"message"))
     assert isinstance(event, ToolResult)
     assert event.result == {"a\ufffd": ["\ufffd", {"b": "\ufffd"}]}
 
 
 def test_bytes_that_are_not_utf_8_are_replaced() -> None:
-    assert read_message(b"delta", b'{"type": "text_delta", "content": "a\xffb"}') == TextDelta("a\ufffdb")
+    assert read_message(b'{"type": "text_delta", "content": "a\xffb"}') == TextDelta("a\ufffdb")
 
 
 def test_a_number_too_large_or_not_a_number_breaks_nothing() -> None:
-    event = read_message(b"message", b'{"type": "tool_result", "call_id": "1", "name": "x", "result": [1e999, NaN]}')
+    event = read_message(
+        Named(b'{"type": "tool_result", "call_id": "1", "name": "x", "result": [1e999, NaN]}', b"message")
+    )
     assert isinstance(event, ToolResult)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_cloud_chat import ProtocolError
-from llama_cloud_chat._sse import MessageDecoder
+from llama_cloud_chat._sse import MessageDecoder, Named
 
 MAX = 10_000
 Message = tuple[bytes, bytes]
@@ -19,7 +19,11 @@ Message = tuple[bytes, bytes]
 
 def read(*packets: bytes) -> list[Message]:
     decoder = MessageDecoder(MAX)
-    return [message for packet in packets for message in decoder.feed(packet)]
+    return [named(message) for packet in packets for message in decoder.feed(packet)]
+
+
+def named(message: bytes) -> Message:
+    return (message.name, bytes(message)) if isinstance(message, Named) else (b"delta", message)
 
 
 def read_by_the_book(stream: str) -> list[Message]:
@@ -194,7 +198,7 @@ def test_a_message_over_the_limit_is_refused_however_it_arrives(packet_size: int
     decoder = MessageDecoder(MAX)
     seen: list[Message] = []
     for place in range(0, len(stream), packet_size):
-        seen += decoder.feed(stream[place : place + packet_size])
+        seen += map(named, decoder.feed(stream[place : place + packet_size]))
         if decoder.failure is not None:
             break
     assert re.search(f"more than {MAX} bytes.*max_event_bytes", str(decoder.failure))
@@ -208,5 +212,14 @@ def test_a_message_of_exactly_the_limit_passes_and_the_limit_is_for_each_message
 
 def test_a_packet_of_many_messages_and_a_bad_one_hands_on_the_good_ones_first() -> None:
     decoder = MessageDecoder(20)
-    assert decoder.feed(b"data: 1\n\ndata: 2\n\ndata: " + b"x" * 30 + b"\n\n") == [(b"", b"1"), (b"", b"2")]
+    assert decoder.feed(b"data: 1\n\ndata: 2\n\ndata: " + b"x" * 30 + b"\n\n") == [b"1", b"2"]
+    assert isinstance(decoder.failure, ProtocolError)
+
+
+def test_a_delta_that_is_a_packet_of_its_own_may_be_as_large_as_allowed_and_no_larger() -> None:
+    decoder = MessageDecoder(60)
+    packet = b"event: delta\ndata: " + b"x" * 39 + b"\n\n"
+    assert len(packet) == 60
+    assert decoder.feed(packet) == [b"x" * 39]
+    decoder.feed(packet.replace(b"\n\n", b"x" * 30 + b"\n\n"))
     assert isinstance(decoder.failure, ProtocolError)

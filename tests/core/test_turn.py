@@ -75,8 +75,8 @@ def test_one_text_whatever_the_style_and_the_packets(data: st.DataObject) -> Non
         cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
         decoder, reader, updates = MessageDecoder(10**6), TurnReader(Turn("?")), list[Event]()
         for start, end in pairwise(sorted([0, *cuts, len(stream)])):
-            for name, content in decoder.feed(stream[start:end]):
-                event = read_message(name, content)
+            for content in decoder.feed(stream[start:end]):
+                event = read_message(content)
                 assert event is not None
                 updates += reader.feed(event)
         assert reader.turn.text == joined(updates) == expected
@@ -312,8 +312,8 @@ def test_very_many_deltas_are_one_text() -> None:
 def test_line_ends_of_every_kind_inside_a_text_stay(separator: str) -> None:
     stream = b"".join(messages([delta("a" + separator), delta("b"), whole(f"a{separator}b"), stop()]))
     reader = TurnReader(Turn("?"))
-    for name, data in MessageDecoder(10**6).feed(stream):
-        event = read_message(name, data)
+    for data in MessageDecoder(10**6).feed(stream):
+        event = read_message(data)
         assert event is not None
         reader.feed(event)
     assert reader.turn.text == f"a{separator}b"
