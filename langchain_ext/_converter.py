@@ -10,6 +10,7 @@ stream breaks off; `finish`, once everything is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
@@ -177,7 +178,7 @@ class ChunkWriter:
         text: str = block["text"]
         start, self._length = self._length, self._length + len(text)
         if block["index"] == self._text_index:  # the hot path
-            return ChatGenerationChunk(message=AIMessageChunk(content=text, id=self._id))
+            return _like(self._template, text)
         self._text_index = block["index"]
         marker = text_marker(block["index"], start)
         return self._with_metadata({"model_provider": PROVIDER}, content=text, additional_kwargs={BLOCKS_KEY: [marker]})
@@ -185,8 +186,24 @@ class ChunkWriter:
     def _with_metadata(self, metadata: dict[str, Any], **fields: Any) -> ChatGenerationChunk:
         if not self._id:
             self._id = message_id(self._turn)
+            self._template = ChatGenerationChunk(message=AIMessageChunk(content="", id=self._id))
             metadata.update(opening_metadata(self._turn))
         return ChatGenerationChunk(message=AIMessageChunk(id=self._id, response_metadata=metadata, **fields))
+
+
+def _like(template: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+    """Return an empty chunk's copy with a text. Validating the same fields again would take twice the time."""
+    message, chunk = copy(template.message), copy(template)
+    message.__dict__.update(
+        content=text,
+        additional_kwargs={},
+        response_metadata={},
+        tool_calls=[],
+        invalid_tool_calls=[],
+        tool_call_chunks=[],
+    )
+    chunk.__dict__.update(message=message, text=text)
+    return chunk
 
 
 class ProtocolWriter:

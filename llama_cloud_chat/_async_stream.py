@@ -17,7 +17,8 @@ from ._errors import ChatError, ProtocolError
 from ._events import Event, TextDelta
 from ._exchange import Exchange, StreamEnded
 from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send
-from ._http import DRAIN_SECONDS, LOGGER, Line, check_stream, failure_of
+from ._http import LOGGER, check_stream, failure_of
+from ._line import DRAIN_SECONDS, Line, shut_down
 from ._queue import Ticket, current_owner
 from ._retry import Outcome
 from ._turn import Turn
@@ -196,14 +197,12 @@ async def _open(client: AsyncChatClient, command: OpenStream, line: Line) -> htt
 async def _hang_up(response: httpx.Response, chunks: AsyncIterator[bytes], *, is_over: bool) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
     if is_over:
-        with contextlib.suppress(httpx.HTTPError, asyncio.TimeoutError):
-            await asyncio.wait_for(_exhaust(chunks), DRAIN_SECONDS)
+        watchdog = asyncio.get_running_loop().call_later(DRAIN_SECONDS, shut_down, response)
+        with contextlib.suppress(httpx.HTTPError):
+            async for _ in chunks:
+                pass
+        watchdog.cancel()
     await response.aclose()
-
-
-async def _exhaust(chunks: AsyncIterator[bytes]) -> None:
-    async for _ in chunks:
-        pass
 
 
 async def _no_events() -> AsyncIterator[Event]:

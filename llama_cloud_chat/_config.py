@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -81,6 +82,11 @@ class ClientConfig:
             ConfigurationError: There is none.
         """
         return self._api_key.reveal()
+
+    @cached_property
+    def httpx_timeout(self) -> httpx.Timeout:
+        """What httpx knows of `timeout`."""
+        return self.timeout.as_httpx()
 
     @property
     def max_body_bytes(self) -> int:

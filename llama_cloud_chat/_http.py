@@ -1,11 +1,9 @@
-"""httpx, as both clients use it: requests with the key, failures as our errors, a line that can be cut."""
+"""httpx, as both clients use it: requests with the key, failures as our errors."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 import httpx
 
@@ -16,9 +14,6 @@ from ._retry import Failed
 from ._version import __version__
 
 LOGGER = logging.getLogger("llama_cloud_chat")
-
-DRAIN_SECONDS = 0.25
-"""How long a line may stay open after the turn's end, for the service to end it so that it can be used again."""
 
 # A thousand turns at once are no reason to wait; httpx's own limits (100 connections, 20 of them kept) make its pool
 # spend more on the queue, and on opening connections again, than the turns cost.
@@ -52,22 +47,28 @@ def build_request(
     unpack to more than memory holds.
     """
     headers = {"Accept": request.accept, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
-    timeout = config.timeout.as_httpx()
+    timeout = config.httpx_timeout
     if request.is_foreign:
         _check_foreign_url(request.path, config)
-        foreign = http.build_request(request.method, request.path, headers=headers, timeout=timeout)
+        foreign = http.build_request(request.method, request.path, timeout=timeout)
         foreign.headers.pop("Authorization", None)
-        return foreign, None
+        return _with_headers(foreign, headers), None
     scope = {"organization_id": config.organization_id, "project_id": config.project_id}
+    query = {**request.query, **{name: value for name, value in scope.items() if value is not None}}
     built = http.build_request(
         request.method,
         config.base_url + request.path,
-        params={**request.query, **{name: value for name, value in scope.items() if value is not None}},
+        params=query or None,
         json=request.body,
-        headers=headers,
         timeout=timeout,
     )
-    return built, BearerAuth(config)
+    return _with_headers(built, headers), BearerAuth(config)
+
+
+def _with_headers(request: httpx.Request, headers: dict[str, str]) -> httpx.Request:
+    for name, value in headers.items():  # several times as fast as to have httpx merge them
+        request.headers[name] = value
+    return request
 
 
 def _check_foreign_url(url: str, config: ClientConfig) -> None:
@@ -172,48 +173,3 @@ class BodyBuffer:
         """Return all of it; from an error, which people are shown, without the key, should the service repeat it."""
         body = b"".join(self._chunks)
         return body.replace(self._config.api_key.get_secret_value().encode(), b"**********") if is_error else body
-
-
-class Line:
-    """The line of a turn, for whoever wants to hang up while somebody else listens.
-
-    A running generator cannot be closed from outside, but what it waits for can be ended.
-
-    Attributes:
-        hung_up: Whether somebody hung up; `is_cut()` where it changes behind a type checker's back.
-        wake: Ends a wait of the listener's that is not for the service.
-        is_read: Whether somebody listens at this moment.
-    """
-
-    def __init__(self) -> None:
-        self.hung_up = False
-        self.wake: Callable[[], None] = lambda: None
-        self.is_read: Callable[[], bool] = lambda: False
-        self._response: httpx.Response | None = None
-
-    def is_cut(self) -> bool:
-        """Whether somebody hung up."""
-        return self.hung_up
-
-    def attach(self, response: httpx.Response | None) -> None:
-        """Take note of the response that the listener reads from now on."""
-        self._response = response
-        if self.hung_up and response is not None:
-            shut_down(response)
-
-    def cut(self) -> None:
-        """Hang up, from any thread."""
-        self.hung_up = True
-        self.wake()
-        response = self._response
-        if response is not None:
-            shut_down(response)
-
-
-def shut_down(response: httpx.Response) -> None:
-    """Shut the socket under a response, so that a read on it ends at once."""
-    stream = response.extensions.get("network_stream")
-    sock = stream.get_extra_info("socket") if stream is not None else None
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)

@@ -16,7 +16,8 @@ from ._errors import ChatError, ProtocolError
 from ._events import Event, TextDelta
 from ._exchange import Exchange, StreamEnded
 from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send
-from ._http import DRAIN_SECONDS, LOGGER, Line, check_stream, failure_of, shut_down
+from ._http import LOGGER, check_stream, failure_of
+from ._line import WATCHDOG, Line
 from ._queue import Ticket, current_owner
 from ._retry import Outcome
 from ._turn import Turn
@@ -171,23 +172,9 @@ def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
 def _hang_up(response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
     if is_over:
-        drained = threading.Event()
-        lock = threading.Lock()
-
-        def give_up() -> None:
-            with lock:  # once it is closed, the connection may serve another request
-                if not drained.is_set():  # pragma: no branch  # a race lost by microseconds
-                    shut_down(response)
-
-        watchdog = threading.Timer(DRAIN_SECONDS, give_up)
-        watchdog.daemon = True
-        watchdog.start()
-        with contextlib.suppress(httpx.HTTPError):
+        with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
             for _ in chunks:
                 pass
-        with lock:
-            drained.set()
-        watchdog.cancel()
     response.close()
 
 

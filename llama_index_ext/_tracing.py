@@ -11,7 +11,7 @@ import inspect
 import json
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
@@ -32,6 +32,7 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.events.span import SpanDropEvent
 from llama_index_instrumentation.span import active_span_id
+from llama_index_instrumentation.span_handlers import NullSpanHandler
 
 from llama_cloud_chat import ToolRun, Turn
 
@@ -78,7 +79,7 @@ class _Span:
     ) -> None:
         self._id = f"{name}-{uuid4()}"
         self._instance = instance
-        self._arguments = inspect.signature(_any_arguments).bind(**arguments)
+        self._arguments = _SIGNATURE.bind(**arguments)
         self._context: Context = parent._context.copy() if parent else copy_context()
         self._callbacks = callbacks
         self._kind = kind
@@ -116,18 +117,51 @@ class _Span:
             _dispatcher.span_drop(id_=self._id, bound_args=self._arguments, instance=self._instance, err=error)
 
 
-class TurnTrace:
-    """The spans and events of one turn.
+def trace_turn(asker: Any, prompt: ChatMessage, *, callbacks: CallbackManager | None, is_streaming: bool) -> TurnTrace:
+    """Return what tells of one turn, if anybody listens.
 
     Args:
         asker: The engine or agent that asks.
         prompt: What it asks.
         callbacks: Where to send callback events, if anywhere.
         is_streaming: Whether the answer is handed on as it comes.
+    """
+    if (
+        not (callbacks and callbacks.handlers)
+        and not _has_handlers("event_handlers")
+        and not _has_handlers("span_handlers")
+    ):
+        return TurnTrace()
+    return _ToldTurn(asker, prompt, callbacks=callbacks, is_streaming=is_streaming)
+
+
+class TurnTrace:
+    """What is told of one turn: here nothing, for events that nobody hears would cost more than the turn.
 
     Attributes:
         wants_deltas: Whether anybody listens to each piece of text.
     """
+
+    wants_deltas = False
+
+    def begin(self) -> None:
+        """The turn is being asked."""
+
+    def receive(self, delta: str) -> None:
+        """A piece of text has come."""
+
+    def begin_tool(self, run: ToolRun) -> None:
+        """The agent has called a tool."""
+
+    def end_tool(self, run: ToolRun, output: ToolOutput, nodes: list[NodeWithScore]) -> None:
+        """The tool has given something back."""
+
+    def end(self, turn: Turn, error: BaseException | None) -> None:
+        """The turn is over: complete, let go, or failed with `error`."""
+
+
+class _ToldTurn(TurnTrace):
+    """The spans and events of one turn."""
 
     def __init__(
         self, asker: Any, prompt: ChatMessage, *, callbacks: CallbackManager | None, is_streaming: bool
@@ -136,7 +170,7 @@ class TurnTrace:
         self._callbacks = callbacks
         self._is_streaming = is_streaming
         self._tools: dict[str, _Span] = {}
-        self.wants_deltas = is_streaming and _somebody_listens()
+        self.wants_deltas = is_streaming and _has_handlers("event_handlers")
         self._span = _Span(
             f"{type(asker).__name__}.turn",
             asker,
@@ -148,7 +182,6 @@ class TurnTrace:
         )
 
     def begin(self) -> None:
-        """The turn is being asked."""
         self._span.send(
             LLMChatStartEvent,
             messages=[self._prompt],
@@ -159,11 +192,9 @@ class TurnTrace:
             self._span.send(StreamChatStartEvent)
 
     def receive(self, delta: str) -> None:
-        """A piece of text has come."""
         self._span.send(StreamChatDeltaReceivedEvent, delta=delta)
 
     def begin_tool(self, run: ToolRun) -> None:
-        """The agent has called a tool."""
         tool = ServerTool(run.name)
         arguments = json.dumps(run.arguments, ensure_ascii=False)
         self._tools[run.call_id] = span = _Span(
@@ -178,7 +209,6 @@ class TurnTrace:
         span.send(AgentToolCallEvent, arguments=arguments, tool=tool.metadata)
 
     def end_tool(self, run: ToolRun, output: ToolOutput, nodes: list[NodeWithScore]) -> None:
-        """The tool has given something back."""
         if run.call_id not in self._tools:
             self.begin_tool(run)
         span = self._tools.pop(run.call_id)
@@ -190,7 +220,6 @@ class TurnTrace:
         span.end(output, {EventPayload.FUNCTION_OUTPUT: output.content})
 
     def end(self, turn: Turn, error: BaseException | None) -> None:
-        """The turn is over: complete, let go, or failed with `error`."""
         for span in self._tools.values():
             span.end(None, {})
         self._tools.clear()
@@ -207,9 +236,12 @@ def _any_arguments(**arguments: Any) -> None:
     """Stand for what is called, for tracers show the arguments of a call by its signature."""
 
 
-def _somebody_listens() -> bool:
+_SIGNATURE = inspect.signature(_any_arguments)
+
+
+def _has_handlers(kind: Literal["event_handlers", "span_handlers"]) -> bool:
     dispatcher = _dispatcher
-    while all(isinstance(handler, NullEventHandler) for handler in dispatcher.event_handlers):
+    while all(isinstance(handler, (NullEventHandler, NullSpanHandler)) for handler in getattr(dispatcher, kind)):
         if not dispatcher.propagate:
             return False
         dispatcher = dispatcher.parent

@@ -39,7 +39,7 @@ from ._clients import Clients
 from ._conversation import Conversation
 from ._converter import answer_message, to_core, tracer_usage, user_message
 from ._live_turn import LiveTurn, Options
-from ._tracing import TurnTrace
+from ._tracing import trace_turn
 
 # Where a workflow's context keeps which agent goes on in which session, and the session of the latest answer.
 _SESSIONS, _SESSION = "session_ids", "session_id"
@@ -212,7 +212,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         notice = _pattern(await ctx.store.get("handoff_output_prompt", default=""))
         messages = [one for one in messages if not notice.fullmatch(one.content or "")]
         messages = _end_with_request(messages, await ctx.store.get("user_msg_str", default=None))
-        trace = TurnTrace(self, messages[-1], callbacks=None, is_streaming=self.streaming)
+        trace = trace_turn(self, messages[-1], callbacks=None, is_streaming=self.streaming)
         return LiveTurn(self._clients, conversation, messages, self._options, trace)
 
     def _is_anothers(self, message: ChatMessage) -> bool:

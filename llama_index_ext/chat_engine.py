@@ -17,7 +17,7 @@ from ._converter import user_message
 from ._live_turn import LiveTurn, Options
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
-from ._tracing import TurnTrace
+from ._tracing import trace_turn
 
 
 class LlamaCloudChatEngine(Portable, BaseChatEngine):
@@ -176,7 +176,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         if chat_history is not None:
             self._conversation = Conversation(chat_history)
         prompt = user_message(message)
-        trace = TurnTrace(self, prompt, callbacks=self.callback_manager, is_streaming=is_streaming)
+        trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=is_streaming)
         return LiveTurn(self._clients, self._conversation, [prompt], self._options, trace)
 
     def __repr__(self) -> str:

@@ -20,7 +20,7 @@ from ._converter import user_message
 from ._live_turn import LiveTurn, Options
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
-from ._tracing import TurnTrace
+from ._tracing import trace_turn
 
 
 class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
@@ -110,7 +110,7 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
 
     def _prepare(self, query: QueryBundle) -> LiveTurn:
         prompt = user_message(query.query_str)
-        trace = TurnTrace(self, prompt, callbacks=self.callback_manager, is_streaming=self._streaming)
+        trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=self._streaming)
         return LiveTurn(self._clients, Conversation(), [prompt], self._options, trace)
 
     def _event(self, query: QueryBundle) -> Any:

@@ -16,8 +16,8 @@ from llama_cloud_chat._config import make_config
 from llama_cloud_chat._conversation import Known
 from llama_cloud_chat._exchange import Exchange
 from llama_cloud_chat._flows import Clock
-from llama_cloud_chat._http import shut_down
 from llama_cloud_chat._knowledge import KnownSessions, SessionKnowledge
+from llama_cloud_chat._line import shut_down
 from llama_cloud_chat._queue import Ticket
 
 from ..support.clients import make_client

@@ -68,6 +68,7 @@ THINK_LOOK_ANSWER = [
 CONSISTENT: dict[str, list[Event]] = {
     "think, look, answer": THINK_LOOK_ANSWER,
     "text alone": [text_delta("Hel"), text_delta("lo"), text("Hello"), stop()],
+    "many pieces": [*map(text_delta, ["One", " two", " three", " four"]), text("One two three four"), stop()],
     "several segments": [
         thinking_delta("First"),
         thinking("First"),

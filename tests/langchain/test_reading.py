@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 
 from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import ChatClient, TurnFailedError
@@ -171,3 +171,15 @@ def test_a_batch_gives_each_input_its_answer(model: ChatLlamaCloud) -> None:
 async def test_an_async_batch_gives_each_input_its_answer(amodel: ChatLlamaCloud) -> None:
     answers = await amodel.abatch([[HumanMessage("a")], "b"])
     assert [answer.content for answer in answers] == ["turn 1: a", "turn 1: b"]
+
+
+def test_a_chunk_is_as_if_made_anew_and_shares_nothing_with_the_others(model: ChatLlamaCloud) -> None:
+    first, *middle, _ = model.stream("many pieces")
+    assert [chunk.content for chunk in middle] == [" two", " three", " four"]
+    for chunk in middle:
+        anew = AIMessageChunk(content=chunk.content, id=first.id, response_metadata={})
+        assert chunk == anew
+        assert list(chunk.__dict__) == list(anew.__dict__)
+        assert chunk.model_dump(exclude_unset=True) == anew.model_dump(exclude_unset=True)
+    held = [id(value) for chunk in middle for value in chunk.__dict__.values() if isinstance(value, (list, dict, set))]
+    assert len(set(held)) == len(held)

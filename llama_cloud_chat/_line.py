@@ -1,0 +1,116 @@
+"""The line of a turn: it can be cut while somebody listens, and is not held for long after the end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+
+DRAIN_SECONDS = 0.25
+"""How long a line may stay open after the turn's end, for the service to end it so that it can be used again."""
+
+_LOOKS_WITHOUT_WORK = 20
+
+
+class Line:
+    """The line of a turn, for whoever wants to hang up while somebody else listens.
+
+    A running generator cannot be closed from outside, but what it waits for can be ended.
+
+    Attributes:
+        hung_up: Whether somebody hung up; `is_cut()` where it changes behind a type checker's back.
+        wake: Ends a wait of the listener's that is not for the service.
+        is_read: Whether somebody listens at this moment.
+    """
+
+    def __init__(self) -> None:
+        self.hung_up = False
+        self.wake: Callable[[], None] = lambda: None
+        self.is_read: Callable[[], bool] = lambda: False
+        self._response: httpx.Response | None = None
+
+    def is_cut(self) -> bool:
+        """Whether somebody hung up."""
+        return self.hung_up
+
+    def attach(self, response: httpx.Response | None) -> None:
+        """Take note of the response that the listener reads from now on."""
+        self._response = response
+        if self.hung_up and response is not None:
+            shut_down(response)
+
+    def cut(self) -> None:
+        """Hang up, from any thread."""
+        self.hung_up = True
+        self.wake()
+        response = self._response
+        if response is not None:
+            shut_down(response)
+
+
+def shut_down(response: httpx.Response) -> None:
+    """Shut the socket under a response, so that a read on it ends at once."""
+    stream = response.extensions.get("network_stream")
+    sock = stream.get_extra_info("socket") if stream is not None else None
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(eq=False)
+class _Watched:
+    response: httpx.Response | None
+    deadline: float
+
+
+class Watchdog:
+    """Shuts lines that their service holds although the turn is over. One thread watches them all.
+
+    A thread for each would cost more than a short turn does. This one looks now and then, whatever happens meanwhile,
+    and ends when it has had nothing to watch for some seconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: deque[_Watched] = deque()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def watching(self, response: httpx.Response) -> Iterator[None]:
+        """Shut the line of `response` unless the block ends within `DRAIN_SECONDS`, or twice that at the most."""
+        watched = _Watched(response, time.monotonic() + DRAIN_SECONDS)
+        with self._lock:
+            self._watched.append(watched)
+            if self._thread is None or not self._thread.is_alive():  # a fork leaves it behind
+                self._thread = threading.Thread(target=self._watch, name="llama-cloud-chat watchdog", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:  # from now on its connection may serve another request
+                watched.response = None
+
+    def _watch(self) -> None:
+        looks_without_work = 0
+        while looks_without_work < _LOOKS_WITHOUT_WORK:
+            time.sleep(DRAIN_SECONDS)
+            looks_without_work = 0 if self._look() else looks_without_work + 1
+
+    def _look(self) -> bool:
+        """Shut what is overdue; return whether there was anything to watch."""
+        with self._lock:
+            had_work = bool(self._watched)
+            while self._watched and self._watched[0].deadline <= time.monotonic():
+                overdue = self._watched.popleft().response
+                if overdue is not None:
+                    shut_down(overdue)
+            return had_work
+
+
+WATCHDOG = Watchdog()
