@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import weakref
 from collections.abc import AsyncIterator, Sequence
@@ -20,9 +19,10 @@ from ._conversation import Message, Renderer, render_transcript
 from ._events import Attachment
 from ._exchange import Conversation, Exchange
 from ._flows import Clock, Flow, Send, Wait, call
-from ._http import LIMITS, BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
+from ._http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
 from ._knowledge import KnownSessions
 from ._models import PresignedURL, SessionDetail, SessionPage, SessionSummary
+from ._pools import Pool, Pools
 from ._retry import Answer, Outcome, RetryPolicy
 from ._turn import Turn
 
@@ -89,8 +89,8 @@ class AsyncChatClient:
     ) -> None:
         self._config = config
         # A connection belongs to the event loop that opened it.
-        self._own_http: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
-        self._own_http = weakref.WeakKeyDictionary()
+        self._pools_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pools[httpx.AsyncClient]]
+        self._pools_of_loops = weakref.WeakKeyDictionary()
         self._given_http = http_client
         self._known = known
         self._clock = clock
@@ -262,9 +262,7 @@ class AsyncChatClient:
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. The client opens new ones if it is used again."""
-        with self._lock:
-            http = self._own_http.pop(asyncio.get_running_loop(), None)
-        if http is not None:
+        for http in self._pools.clear():
             await http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -287,26 +285,44 @@ class AsyncChatClient:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self)._from_parts, (self._config,)
 
-    def _http(self) -> httpx.AsyncClient:
-        if self._given_http is not None:
-            return self._given_http
+    @property
+    def _pools(self) -> Pools[httpx.AsyncClient]:
+        loop = asyncio.get_running_loop()
         with self._lock:
-            loop = asyncio.get_running_loop()
-            http = self._own_http.get(loop)
-            if http is None:
-                http = self._own_http[loop] = httpx.AsyncClient(limits=LIMITS)
-            return http
+            pools = self._pools_of_loops.get(loop)
+            if pools is None:
+                pools = self._pools_of_loops[loop] = Pools(httpx.AsyncClient, self._given_http)
+            return pools
 
     async def _open(self, request: operations.Request) -> httpx.Response:
-        http = self._http()
-        built, auth = build_request(http, request, self._config)
-        return await http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+        pool = self._pools.enter()
+        try:
+            built, auth = build_request(pool.http, request, self._config)
+            response = await pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+        except BaseException:
+            await self._leave(pool)
+            raise
+        response.extensions["pool"] = pool
+        return response
+
+    async def _hang_up(self, response: httpx.Response) -> None:
+        try:
+            await response.aclose()
+        finally:
+            await self._leave(response.extensions["pool"])
+
+    async def _leave(self, pool: Pool[httpx.AsyncClient]) -> None:
+        http = self._pools.leave(pool)
+        if http is not None:
+            await http.aclose()
 
     async def _send(self, request: operations.Request) -> Outcome:
         try:
             response = await self._open(request)
-            async with contextlib.aclosing(response):
+            try:
                 return await self._read(response)
+            finally:
+                await self._hang_up(response)
         except httpx.HTTPError as error:
             return failure_of(error, self._config)
 

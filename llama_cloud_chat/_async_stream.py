@@ -149,7 +149,7 @@ async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Li
                         outcome = StreamEnded(failure_of(error, client.config).error)
                     finally:
                         line.attach(None)
-                        await _hang_up(answer, chunks, is_over=exchange.turn.is_complete)
+                        await _hang_up(client, answer, chunks, is_over=exchange.turn.is_complete)
             elif isinstance(command, Deliver):
                 for event in command.events:
                     yield event
@@ -185,16 +185,18 @@ async def _open(client: AsyncChatClient, command: OpenStream, line: Line) -> htt
     try:
         if response.status_code != 200:
             answer = await client._read(response)
-            await response.aclose()
+            await client._hang_up(response)
             return answer
         check_stream(response)
     except BaseException:
-        await response.aclose()
+        await client._hang_up(response)
         raise
     return response
 
 
-async def _hang_up(response: httpx.Response, chunks: AsyncIterator[bytes], *, is_over: bool) -> None:
+async def _hang_up(
+    client: AsyncChatClient, response: httpx.Response, chunks: AsyncIterator[bytes], *, is_over: bool
+) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
     if is_over:
         watchdog = asyncio.get_running_loop().call_later(DRAIN_SECONDS, shut_down, response)
@@ -202,7 +204,7 @@ async def _hang_up(response: httpx.Response, chunks: AsyncIterator[bytes], *, is
             async for _ in chunks:
                 pass
         watchdog.cancel()
-    await response.aclose()
+    await client._hang_up(response)
 
 
 async def _no_events() -> AsyncIterator[Event]:

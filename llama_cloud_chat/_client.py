@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -17,9 +16,10 @@ from ._conversation import Message, Renderer, render_transcript
 from ._events import Attachment
 from ._exchange import Conversation, Exchange
 from ._flows import Clock, Flow, Send, Wait, call
-from ._http import LIMITS, BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
+from ._http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
 from ._knowledge import KnownSessions
 from ._models import PresignedURL, SessionDetail, SessionPage, SessionSummary
+from ._pools import Pool, Pools
 from ._retry import Answer, Outcome, RetryPolicy
 from ._stream import TurnStream
 from ._turn import Turn
@@ -86,8 +86,7 @@ class ChatClient:
         self, config: ClientConfig, http_client: httpx.Client | None, known: KnownSessions, clock: Clock
     ) -> None:
         self._config = config
-        self._own_http: httpx.Client | None = None
-        self._given_http = http_client
+        self._pools = Pools(httpx.Client, http_client)
         self._known = known
         self._clock = clock
         self._lock = threading.Lock()
@@ -255,9 +254,7 @@ class ChatClient:
 
     def close(self) -> None:
         """Close the connections. The client opens new ones if it is used again."""
-        with self._lock:
-            http, self._own_http = self._own_http, None
-        if http is not None:
+        for http in self._pools.clear():
             http.close()
 
     def __enter__(self) -> Self:
@@ -280,24 +277,35 @@ class ChatClient:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self)._from_parts, (self._config,)
 
-    def _http(self) -> httpx.Client:
-        if self._given_http is not None:
-            return self._given_http
-        with self._lock:
-            if self._own_http is None:
-                self._own_http = httpx.Client(limits=LIMITS)
-            return self._own_http
-
     def _open(self, request: operations.Request) -> httpx.Response:
-        http = self._http()
-        built, auth = build_request(http, request, self._config)
-        return http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+        pool = self._pools.enter()
+        try:
+            built, auth = build_request(pool.http, request, self._config)
+            response = pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+        except BaseException:
+            self._leave(pool)
+            raise
+        response.extensions["pool"] = pool
+        return response
+
+    def _hang_up(self, response: httpx.Response) -> None:
+        try:
+            response.close()
+        finally:
+            self._leave(response.extensions["pool"])
+
+    def _leave(self, pool: Pool[httpx.Client]) -> None:
+        http = self._pools.leave(pool)
+        if http is not None:
+            http.close()
 
     def _send(self, request: operations.Request) -> Outcome:
         try:
             response = self._open(request)
-            with contextlib.closing(response):
+            try:
                 return self._read(response)
+            finally:
+                self._hang_up(response)
         except httpx.HTTPError as error:
             return failure_of(error, self._config)
 

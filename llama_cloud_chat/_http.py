@@ -15,10 +15,6 @@ from ._version import __version__
 
 LOGGER = logging.getLogger("llama_cloud_chat")
 
-# A thousand turns at once are no reason to wait; httpx's own limits (100 connections, 20 of them kept) make its pool
-# spend more on the queue, and on opening connections again, than the turns cost.
-LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
-
 _USER_AGENT = f"llama-cloud-chat/{__version__}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 

@@ -131,7 +131,7 @@ def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Gene
                         outcome = StreamEnded(failure_of(error, client.config).error)
                     finally:
                         line.attach(None)
-                        _hang_up(answer, chunks, is_over=exchange.turn.is_complete)
+                        _hang_up(client, answer, chunks, is_over=exchange.turn.is_complete)
             elif isinstance(command, Deliver):
                 yield from command.events
             elif isinstance(command, Send):
@@ -160,22 +160,22 @@ def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
     try:
         if response.status_code != 200:
             answer = client._read(response)
-            response.close()
+            client._hang_up(response)
             return answer
         check_stream(response)
     except BaseException:
-        response.close()
+        client._hang_up(response)
         raise
     return response
 
 
-def _hang_up(response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
+def _hang_up(client: ChatClient, response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
     if is_over:
         with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
             for _ in chunks:
                 pass
-    response.close()
+    client._hang_up(response)
 
 
 def _say_farewell(client: ChatClient, exchange: Exchange) -> None:
