@@ -4,16 +4,18 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: help demo test test-oldest lint types bench bench-quick bench-retrieval wheel clean
+.PHONY: help demo test test-oldest coverage lint types bench bench-quick bench-retrieval profile wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    a first conversation, in this terminal, without a key'
 	@echo 'make test    every test'
 	@echo 'make test-oldest   the adapters with the oldest frameworks they support'
+	@echo 'make coverage      the core by its own tests: every line and branch, or it fails'
 	@echo 'make lint    style, formatting, types, and which module may import which'
 	@echo 'make types   types alone'
 	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a minute)'
+	@echo 'make profile   where each hot path spends its time'
 	@echo 'make bench-retrieval   how often the embedded service finds what was asked for'
 	@echo 'make wheel   build the wheel and prove that it works by itself'
 	@echo 'make clean   remove .venv and everything that was made'
@@ -26,6 +28,10 @@ test: .venv/dev-installed
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest -W 'ignore::pydantic.warnings.UnsupportedFieldAttributeWarning' tests/langchain tests/llama_index
+
+# Without our own pytest plugin, which would import the core before its coverage is measured.
+coverage: .venv/dev-installed
+	$(BIN)/python -m pytest tests/core -p no:llama_cloud_chat --cov --cov-report=term-missing:skip-covered
 
 lint: types
 	$(BIN)/ruff check .
@@ -41,6 +47,9 @@ bench: .venv/bench-installed
 
 bench-quick: .venv/bench-installed
 	$(BIN)/python -m benchmarks --quick
+
+profile: .venv/bench-installed
+	$(BIN)/python -m benchmarks.profile
 
 bench-retrieval: .venv/dev-installed
 	$(BIN)/python -m benchmarks.retrieval

@@ -58,10 +58,12 @@ class KnownSessions:
     def get(self, session_id: str) -> SessionKnowledge:
         """Return what is known of a session, the same object to everyone who asks."""
         with self._lock:
-            known = self._sessions.setdefault(session_id, SessionKnowledge())
+            known = self._sessions.get(session_id)
+            if known is None:
+                if len(self._sessions) >= _MOST_SESSIONS:
+                    self._drop_oldest()
+                known = self._sessions[session_id] = SessionKnowledge()
             self._sessions.move_to_end(session_id)
-            if len(self._sessions) > _MOST_SESSIONS:
-                self._drop_oldest()
             return known
 
     def drop(self, session_id: str) -> None:

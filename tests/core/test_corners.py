@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import time
 import weakref
@@ -11,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, Message, TextDelta, Turn
+from llama_cloud_chat import AsyncChatClient, ChatClient, Message, SessionBusyError, TextDelta, Turn
 from llama_cloud_chat._config import make_config
 from llama_cloud_chat._conversation import Known
 from llama_cloud_chat._exchange import Exchange
-from llama_cloud_chat._flows import Clock
+from llama_cloud_chat._flows import AwaitTurn, Clock, wait_for_event
 from llama_cloud_chat._knowledge import KnownSessions, SessionKnowledge
 from llama_cloud_chat._line import shut_down
 from llama_cloud_chat._queue import Ticket
@@ -59,9 +60,13 @@ def test_sessions_that_are_in_use_are_never_forgotten(monkeypatch: pytest.Monkey
     for known in held:
         known.queue.enter(somebody_elses_ticket())
     newcomer = sessions.get("ses-new")
+    assert sessions.get("ses-new") is newcomer
     newcomer.queue.enter(somebody_elses_ticket())
-    sessions.get("ses-newer").queue.enter(somebody_elses_ticket())
     assert [sessions.get(f"ses-{number}") for number in range(2)] == held
+    held[0].queue.leave(held[0].queue._tickets[0])
+    sessions.get("ses-newer")
+    assert sessions.get("ses-0") is not held[0]
+    assert sessions.get("ses-1") is held[1]
 
 
 def test_a_copied_configuration_keeps_its_key() -> None:
@@ -126,6 +131,39 @@ async def test_an_error_of_the_stream_s_own_while_it_is_closed_is_not_swallowed(
     stream._events = weakref.ref(events)
     with pytest.raises(RuntimeError, match="own"):
         await stream.aclose()
+
+
+async def test_a_task_reads_text_as_it_is_customary(service: ChatService) -> None:
+    async with make_client("async", service.base_url) as client:
+        session = await client.create()
+        stream = session.stream("What?")
+        assert "".join([text async for text in stream.text_deltas()]) == stream.turn.text
+
+
+async def test_a_wait_that_nothing_ends_runs_out() -> None:
+    assert not await wait_for_event(asyncio.Event(), 0.001)
+
+
+def test_a_turn_that_gets_on_is_waited_for_however_long_it_takes() -> None:
+    sessions = KnownSessions()
+    received: list[bytes] = []
+    holder = Ticket(object(), lambda: None, lambda: False, lambda: len(received))
+    sessions.get("ses-1").queue.enter(holder)
+    exchange = Exchange(
+        ("ses-1", "What?"),
+        None,
+        None,
+        sessions=sessions,
+        config=make_config(api_key="llx-1", base_url=URL),
+        clock=Clock(),
+    )
+    flow = exchange.run(somebody_elses_ticket())
+    assert isinstance(next(flow), AwaitTurn)
+    for _ in range(4):
+        received.append(b"more")
+        assert isinstance(flow.send(False), AwaitTurn)
+    with pytest.raises(SessionBusyError):
+        flow.send(False)
 
 
 class Chunks(httpx.AsyncByteStream):
