@@ -16,6 +16,7 @@ from . import _operations as operations
 from ._async_stream import AsyncTurnStream
 from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_config
 from ._conversation import Message, Renderer, render_transcript
+from ._display import Displayable
 from ._events import Attachment
 from ._exchange import Conversation, Exchange
 from ._flows import Clock, Flow, Send, Wait, call
@@ -354,7 +355,7 @@ class AsyncChatClient:
             return done.value  # type: ignore[no-any-return]
 
 
-class AsyncChatSession:
+class AsyncChatSession(Displayable):
     """A handle of one session. Handles of the same session share what is known of it.
 
     Attributes:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from . import _operations as operations
 from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_config
 from ._conversation import Message, Renderer, render_transcript
+from ._display import Displayable
 from ._events import Attachment
 from ._exchange import Conversation, Exchange
 from ._flows import Clock, Flow, Send, Wait, call
@@ -337,7 +338,7 @@ class ChatClient:
             return done.value  # type: ignore[no-any-return]
 
 
-class ChatSession:
+class ChatSession(Displayable):
     """A handle of one session. Handles of the same session share what is known of it.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ._display import Displayable
 from ._events import Event, parse_event
 from ._turn import Turn, read_history
 
@@ -47,7 +48,7 @@ class SessionSummary(_Answer):
     shared_access: Literal["query", "read_only"] | str | None = None  # the known ones, and the future
 
 
-class SessionDetail(SessionSummary):
+class SessionDetail(Displayable, SessionSummary):
     """A session with its conversation."""
 
     messages: list[Any] = Field(validation_alias="events", repr=False)

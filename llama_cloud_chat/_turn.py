@@ -12,8 +12,9 @@ from copy import copy
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ._display import Displayable
 from ._events import (
     Attachment,
     Event,
@@ -30,6 +31,9 @@ from ._events import (
 )
 from ._json import split_trailing_half, well_formed
 from ._sources import Source, read_sources
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 BLANK_LINE = "\n\n"
 """What parts two segments of one turn, in its text and in its thinking."""
@@ -109,7 +113,11 @@ class ToolRun:
         return read_sources(self.call_id, self.arguments, self.result)
 
 
-class Turn:
+Step: TypeAlias = Thinking | Text | ToolRun | UnknownEvent
+"""A thing the agent did in a turn."""
+
+
+class Turn(Displayable):
     """One prompt and everything that answers it. A turn that is being streamed grows.
 
     Attributes:
@@ -146,6 +154,17 @@ class Turn:
         self.skipped_index_ids: list[str] = []
         self._blocks: list[_Block] = []
 
+    @classmethod
+    def from_events(
+        cls, prompt: str, events: Iterable[Event], *, session_id: str | None = None, number: int | None = None
+    ) -> Self:
+        """Build a turn from what is known of its events, such as those another turn's `events` gave."""
+        turn = cls(prompt, session_id=session_id, number=number)
+        reader = TurnReader(turn)
+        for event in events:
+            reader.feed(copy(event))
+        return turn
+
     @property
     def text(self) -> str:
         """The answer: its text segments, joined by a blank line."""
@@ -159,17 +178,26 @@ class Turn:
     @property
     def tool_calls(self) -> list[ToolRun]:
         """The agent's tool calls in the order they were made, each with its result."""
-        runs: list[ToolRun] = []
+        return [step for step in self._steps() if isinstance(step, ToolRun)]
+
+    @property
+    def steps(self) -> list[Step]:
+        """What the agent did, in order: it thinks, says something, calls a tool; a result is with its call."""
+        return [step.as_event() if isinstance(step, _Segment) else step for step in self._steps()]
+
+    def _steps(self) -> list[_Segment | ToolRun | UnknownEvent]:
+        steps: list[_Segment | ToolRun | UnknownEvent] = []
         by_id: dict[str, ToolRun] = {}
         for block in self._blocks:
-            if not isinstance(block, (ToolCall, ToolResult)):
-                continue
-            run = by_id.get(block.call_id)
-            if run is None or (isinstance(block, ToolCall) and not run.is_uncalled):
-                run = by_id[block.call_id] = ToolRun(block.call_id, block.name)
-                runs.append(run)
-            run.take(block)
-        return runs
+            if isinstance(block, (ToolCall, ToolResult)):
+                run = by_id.get(block.call_id)
+                if run is None or (isinstance(block, ToolCall) and not run.is_uncalled):
+                    run = by_id[block.call_id] = ToolRun(block.call_id, block.name)
+                    steps.append(run)
+                run.take(block)
+            elif not isinstance(block, Stop):
+                steps.append(block)
+        return steps
 
     @property
     def sources(self) -> list[Source]:

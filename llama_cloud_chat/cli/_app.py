@@ -67,6 +67,7 @@ class Format(str, Enum):
     """What a session can be exported as."""
 
     md = "md"
+    html = "html"
     json = "json"
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
+from llama_cloud_chat._wording import clean, clean_line, count
 
 from ._connection import Connection, Reached, connect
-from ._safe import clean, clean_line, complain
-from ._screen import Screen, count
+from ._safe import complain
+from ._screen import Screen
 from ._sessions import make_title
 from ._terminal import read_lines, silence
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llama_cloud_chat import ChatClient, ConfigurationError, Source, ToolRun
+from llama_cloud_chat._wording import count
 from llama_cloud_chat.local import LocalService
 
-from ._screen import Screen, count
+from ._screen import Screen
 from ._serve import indexing_bar
 
 FOLLOW_UP = "And in async code?"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llama_cloud_chat import ConfigurationError, SessionDetail, Source, ToolRun, Turn
+from llama_cloud_chat import ConfigurationError, SessionDetail, ToolRun, Turn
+from llama_cloud_chat.notebook import to_html, to_markdown
 
 from ._connection import Connection, connect
-from ._safe import clean, clean_line, json_text, print_json
+from ._safe import json_text, print_document
 
 
 def run_export(connection: Connection, session_id: str, format_: str, output: Path | None, *, force: bool) -> None:
@@ -21,13 +22,11 @@ def run_export(connection: Connection, session_id: str, format_: str, output: Pa
     """
     with connect(connection.without_documents()) as service:
         detail = service.client.retrieve(session_id)
+    text = _WRITERS[format_](detail)
     if output is not None:
-        text = json_text(as_json(detail)) + "\n" if format_ == "json" else as_markdown(detail)
         _write(output, text, force=force)
-    elif format_ == "json":
-        print_json(as_json(detail))
     else:
-        print(as_markdown(detail), end="")
+        print_document(text)
 
 
 def as_json(detail: SessionDetail) -> dict[str, Any]:
@@ -63,36 +62,11 @@ def _run_as_json(run: ToolRun) -> dict[str, Any]:
     }
 
 
-def as_markdown(detail: SessionDetail) -> str:
-    """Return a session as a Markdown document: prompts quoted, answers as they are, their sources listed."""
-    title = clean_line(detail.generated_title or f"Session {detail.session_id}")
-    parts = [f"# {title}", f"Session `{detail.session_id}`, last updated {clean_line(detail.last_updated_at)}."]
-    for turn in detail.turns:
-        parts += _turn_as_markdown(turn)
-    return clean("\n\n".join(parts)) + "\n"
-
-
-def _turn_as_markdown(turn: Turn) -> Iterator[str]:
-    yield f"## Turn {turn.number}"
-    if turn.prompt.strip():
-        yield "\n".join(f"> {line}".rstrip() for line in turn.prompt.splitlines())
-    if turn.text:
-        yield turn.text
-    if turn.is_error:
-        yield f"*The agent failed: {clean_line(turn.error or 'it gave no reason')}*"
-    elif not turn.is_complete:
-        yield "*This turn is not finished.*"
-    if turn.sources:
-        lines = dict.fromkeys(_source_as_markdown(source) for source in turn.sources)
-        yield "\n".join(["Sources:", "", *lines])
-
-
-def _source_as_markdown(source: Source) -> str:
-    name = clean_line(source.file_name or source.file_id or "unknown").replace("`", "'")
-    if source.page_start is None:
-        return f"- `{name}`"
-    is_one = source.page_end in {None, source.page_start}
-    return f"- `{name}`, " + (f"page {source.page_start}" if is_one else f"pages {source.page_start}-{source.page_end}")
+_WRITERS: dict[str, Callable[[SessionDetail], str]] = {
+    "md": lambda detail: to_markdown(detail, shortened=False),
+    "html": lambda detail: to_html(detail, standalone=True, shortened=False),
+    "json": lambda detail: json_text(as_json(detail)) + "\n",
+}
 
 
 def _write(output: Path, text: str, *, force: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,11 +23,10 @@ from llama_cloud_chat import (
     Turn,
     TurnStream,
 )
+from llama_cloud_chat._wording import brief, call_line, clean, clean_line, count, pages_of
 
 from ._live import LiveMarkdown
-from ._safe import clean, clean_line
 
-_LONGEST_ARGUMENT = 80
 _LONGEST_TITLE = 80
 _MOST_ROWS = 50
 _FEW_FILES = 5
@@ -113,16 +111,13 @@ class Screen:
 
     def tool_call(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Show a server tool's call in a line."""
-        given = ", ".join(
-            f"{clean_line(key)}={_brief(value, _LONGEST_ARGUMENT)}" for key, value in [*arguments.items()][:8]
-        )
-        self._tool_line(f"→ {clean_line(name)}({given})")
+        self._tool_line(f"→ {call_line(name, arguments)}")
 
     def tool_result(self, run: ToolRun) -> None:
         """Show a server tool's result in a line."""
         sources = run.sources
         if not sources:
-            self._tool_line(f"← {_brief(run.result, _LONGEST_ARGUMENT)}")
+            self._tool_line(f"← {brief(run.result)}")
             return
         files = list(dict.fromkeys(clean_line(source.file_name) for source in sources if source.file_name))
         if len(files) > _FEW_FILES:
@@ -142,7 +137,7 @@ class Screen:
         for source in sources[:_MOST_ROWS]:
             table.add_row(
                 RichText(clean_line(source.file_name or source.file_id or "?", 40)),
-                _pages(source),
+                pages_of(source),
                 "" if source.score is None else f"{source.score:.2f}",
                 RichText(clean_line(source.text)),
             )
@@ -233,27 +228,7 @@ class Screen:
             self.line(f"and {count - _MOST_ROWS} {which}more; the command export shows all.", style="dim")
 
 
-def _brief(value: Any, most: int) -> str:
-    """Return the beginning of a JSON value."""
-    if isinstance(value, str):
-        value = value[: 8 * most]
-    return clean_line(json.dumps(value, ensure_ascii=False), most)
-
-
-def count(number: int, noun: str) -> str:
-    """Return `number` with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _why_empty(turn: Turn) -> str:
     if turn.is_error:
         return f"(failed: {clean_line(turn.error or 'no reason given')})"
     return "(no answer)" if turn.is_complete else "(not finished)"
-
-
-def _pages(source: Source) -> str:
-    if source.page_start is None:
-        return ""
-    if source.page_end is None or source.page_end == source.page_start:
-        return str(source.page_start)
-    return f"{source.page_start}-{source.page_end}"

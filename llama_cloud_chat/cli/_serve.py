@@ -13,9 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from llama_cloud_chat._wording import clean_line
 from llama_cloud_chat.local import LocalService
 
-from ._safe import clean_line, complain
+from ._safe import complain
 
 
 def run_service(

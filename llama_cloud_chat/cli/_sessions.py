@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import islice
 
 from llama_cloud_chat import APIStatusError, ChatClient, ConfigurationError, SessionSummary
+from llama_cloud_chat._wording import clean_line
 
 from ._connection import Connection, connect
 from ._export import as_json
-from ._safe import clean_line, print_json
+from ._safe import print_json
 from ._screen import Screen
 
 _PAGE = 100

@@ -1,0 +1,28 @@
+"""How the core's objects show themselves in a notebook, where `llama_cloud_chat.notebook` can render them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ._errors import ChatError
+
+
+class Displayable:
+    """Shows itself in notebooks where the extra `notebook` is installed; elsewhere its plain repr is shown."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        try:
+            notebook = importlib.import_module("llama_cloud_chat.notebook")
+            bundle: dict[str, str] = notebook.to_mimebundle(self)
+        except (ImportError, ChatError):  # the renderer, or a session, is not there
+            return {}
+        return bundle
+
+    def _repr_html_(self) -> str | None:
+        return self._repr_mimebundle_().get("text/html")
+
+    def _repr_markdown_(self) -> str | None:
+        return self._repr_mimebundle_().get("text/markdown")

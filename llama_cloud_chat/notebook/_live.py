@@ -1,0 +1,108 @@
+"""A turn while it is being answered: its stream is read to the end, and the view is brought up to date meanwhile.
+
+The view is painted by a clock, not by events: some streams hand on the answer's text alone, while their turn knows of
+thinking and tools as well; and after the last event before a long wait, everything that came is to be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from llama_cloud_chat import AsyncTurnStream, Turn, TurnStream
+from llama_cloud_chat._flows import Clock
+
+from ._display import Display
+
+SHORTEST_PAUSE = 0.25
+"""Seconds between two paintings, at least."""
+
+_SHARE = 4
+"""How many times longer than it painted a painter pauses: a view that takes long is painted less often."""
+
+
+@dataclass
+class Stream:
+    """A turn that is being answered, whoever streams it.
+
+    Attributes:
+        pieces: What it consists of; reading it moves the turn on.
+        turn: The turn so far.
+        answer: What the stream has become, in its framework's own terms.
+        close: Lets the turn go.
+        take: Takes up a piece.
+    """
+
+    pieces: Any
+    turn: Callable[[], Turn]
+    answer: Callable[[], Any]
+    close: Callable[[], Any]
+    take: Callable[[Any], object] = field(default=lambda piece: None)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is read by a task."""
+        return isinstance(self.pieces, AsyncIterator)
+
+
+def find_stream(x: Any) -> Stream | None:
+    """Return the stream that `x` is; None if it is none."""
+    if isinstance(x, TurnStream):
+        return Stream(iter(x), lambda: x.turn, lambda: x.turn, x.close)
+    if isinstance(x, AsyncTurnStream):
+        return Stream(aiter(x), lambda: x.turn, lambda: x.turn, x.aclose)
+    return None
+
+
+def follow(stream: Stream, display: Display, clock: Clock) -> None:
+    """Read a stream to its end and keep the display up to date. However it ends, it is closed."""
+    is_over = threading.Event()
+    # The context tells a kernel which cell the painter's output belongs to.
+    paint = contextvars.copy_context().run
+    painter = threading.Thread(target=paint, args=(_paint_until, is_over, stream, display, clock), daemon=True)
+    painter.start()
+    try:
+        for piece in stream.pieces:
+            stream.take(piece)
+    finally:
+        try:
+            stream.close()
+        finally:
+            is_over.set()
+            painter.join()
+
+
+async def afollow(stream: Stream, display: Display, clock: Clock) -> None:
+    """Read a stream to its end and keep the display up to date. However it ends, it is closed."""
+    is_over = asyncio.Event()
+    painter = asyncio.create_task(_apaint_until(is_over, stream, display, clock))
+    try:
+        async for piece in stream.pieces:
+            stream.take(piece)
+    finally:
+        try:
+            await stream.close()
+        finally:
+            is_over.set()
+            await painter
+
+
+def _paint_until(is_over: threading.Event, stream: Stream, display: Display, clock: Clock) -> None:
+    while not clock.wait(is_over, _paint(stream, display, clock)):
+        pass
+
+
+async def _apaint_until(is_over: asyncio.Event, stream: Stream, display: Display, clock: Clock) -> None:
+    while not await clock.wait_async(is_over, _paint(stream, display, clock)):
+        pass
+
+
+def _paint(stream: Stream, display: Display, clock: Clock) -> float:
+    """Paint; return for how long to pause then. This alone decides the rate."""
+    started = clock.monotonic()
+    display.paint(stream.turn())
+    return max(SHORTEST_PAUSE, _SHARE * (clock.monotonic() - started))
