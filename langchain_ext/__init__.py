@@ -15,7 +15,15 @@ from .chat_models import ChatLlamaCloud
 from .documents import sources_as_documents
 from .history import LlamaCloudChatMessageHistory
 from .tools import LlamaCloudChatTool
+from .turns import AnswerReader, as_turns
 
 register_translator(PROVIDER, unfold, unfold)
 
-__all__ = ["ChatLlamaCloud", "LlamaCloudChatMessageHistory", "LlamaCloudChatTool", "sources_as_documents"]
+__all__ = [
+    "AnswerReader",
+    "ChatLlamaCloud",
+    "LlamaCloudChatMessageHistory",
+    "LlamaCloudChatTool",
+    "as_turns",
+    "sources_as_documents",
+]

@@ -12,18 +12,30 @@ The parts share one way of reading a turn (`_live_turn.py`), one converter (`_co
 (`_tracing.py`); which session a conversation goes on in is the core's decision.
 """
 
+from ._answers import (
+    AsyncLlamaCloudStreamingQuery,
+    LlamaCloudChatResponse,
+    LlamaCloudResponse,
+    LlamaCloudStreamingQuery,
+)
 from ._page_images import PageImageNode
 from ._streaming import LlamaCloudStreamingResponse
 from .agent import LlamaCloudAgent
 from .chat_engine import LlamaCloudChatEngine
 from .chat_store import LlamaCloudChatStore
 from .query_engine import LlamaCloudQueryEngine
+from .turns import as_turns
 
 __all__ = [
+    "AsyncLlamaCloudStreamingQuery",
     "LlamaCloudAgent",
     "LlamaCloudChatEngine",
+    "LlamaCloudChatResponse",
     "LlamaCloudChatStore",
     "LlamaCloudQueryEngine",
+    "LlamaCloudResponse",
+    "LlamaCloudStreamingQuery",
     "LlamaCloudStreamingResponse",
     "PageImageNode",
+    "as_turns",
 ]

@@ -29,8 +29,8 @@ from llama_cloud_chat import (
 from ._page_images import page_images
 
 # The oldest llama-index-core that is supported has neither; history messages then hold text alone.
-_ThinkingBlock: Any = getattr(llms, "ThinkingBlock", None)
-_ToolCallBlock: Any = getattr(llms, "ToolCallBlock", None)
+ThinkingBlock: Any = getattr(llms, "ThinkingBlock", None)
+ToolCallBlock: Any = getattr(llms, "ToolCallBlock", None)
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -92,10 +92,10 @@ def _blocks(events: Sequence[Event]) -> list[ContentBlock]:
             # `ChatMessage.content` joins text blocks with a newline; a turn's segments are parted by a blank line.
             blocks.append(TextBlock(text=event.content if is_first_text else "\n" + event.content))
             is_first_text = False
-        elif isinstance(event, Thinking) and event.content and _ThinkingBlock is not None:
-            blocks.append(_ThinkingBlock(content=event.content))
-        elif isinstance(event, ToolCall) and _ToolCallBlock is not None:
-            blocks.append(_ToolCallBlock(tool_call_id=event.call_id, tool_name=event.name, tool_kwargs=event.arguments))
+        elif isinstance(event, Thinking) and event.content and ThinkingBlock is not None:
+            blocks.append(ThinkingBlock(content=event.content))
+        elif isinstance(event, ToolCall) and ToolCallBlock is not None:
+            blocks.append(ToolCallBlock(tool_call_id=event.call_id, tool_name=event.name, tool_kwargs=event.arguments))
     return blocks
 
 

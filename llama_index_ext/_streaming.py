@@ -9,7 +9,7 @@ from typing import Any
 
 from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 
-from llama_cloud_chat import TextDelta
+from llama_cloud_chat import TextDelta, Turn
 
 from ._conversation import running_loop
 from ._live_turn import LiveTurn
@@ -63,6 +63,11 @@ class LlamaCloudStreamingResponse(StreamingAgentChatResponse):
     @unformatted_response.setter
     def unformatted_response(self, value: str) -> None:
         """Ignore what the base class sets: the turn says it."""
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far, in the core's terms."""
+        return self._live.turn
 
     @property
     def thinking(self) -> str:

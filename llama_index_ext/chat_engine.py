@@ -7,10 +7,11 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, trace_method
-from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine
 
 from llama_cloud_chat import AsyncChatClient, ChatClient
 
+from ._answers import LlamaCloudChatResponse
 from ._clients import Clients
 from ._conversation import Conversation
 from ._converter import user_message
@@ -102,7 +103,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         return self._conversation.session_id
 
     @trace_method("chat")
-    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> LlamaCloudChatResponse:
         """Ask, and wait for the whole answer.
 
         Args:
@@ -122,7 +123,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         return _response(live)
 
     @trace_method("chat")
-    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> LlamaCloudChatResponse:
         """Ask, and wait for the whole answer; see `chat`."""
         live = self._prepare(message, chat_history, is_streaming=False)
         await live.arun()
@@ -188,8 +189,12 @@ def _known(session_id: str | None) -> str:
     return session_id
 
 
-def _response(live: LiveTurn) -> AgentChatResponse:
+def _response(live: LiveTurn) -> LlamaCloudChatResponse:
     answer = live.answer
-    return AgentChatResponse(
-        response=live.turn.text, sources=answer.sources, source_nodes=answer.source_nodes, metadata=answer.metadata
+    return LlamaCloudChatResponse(
+        response=live.turn.text,
+        sources=answer.sources,
+        source_nodes=answer.source_nodes,
+        metadata=answer.metadata,
+        turn=live.turn,
     )

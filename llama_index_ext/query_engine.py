@@ -14,6 +14,7 @@ from llama_index.core.schema import QueryBundle
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError
 
+from ._answers import AsyncLlamaCloudStreamingQuery, LlamaCloudResponse, LlamaCloudStreamingQuery
 from ._clients import Clients
 from ._conversation import Conversation
 from ._converter import user_message
@@ -87,8 +88,8 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
         with self._event(query_bundle) as event:
             live = self._prepare(query_bundle)
             if self._streaming:
-                pieces = _read(LlamaCloudStreamingResponse(live))
-                response = StreamingResponse(pieces, live.answer.source_nodes, live.answer.metadata)
+                answer = LlamaCloudStreamingResponse(live)
+                response = LlamaCloudStreamingQuery(_read(answer), answer.source_nodes, answer.metadata, answer=answer)
             else:
                 live.run()
                 response = _response(live)
@@ -100,8 +101,10 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
         with self._event(query_bundle) as event:
             live = self._prepare(query_bundle)
             if self._streaming:
-                pieces = _aread(LlamaCloudStreamingResponse(live))
-                response = AsyncStreamingResponse(pieces, live.answer.source_nodes, live.answer.metadata)
+                answer = LlamaCloudStreamingResponse(live)
+                response = AsyncLlamaCloudStreamingQuery(
+                    _aread(answer), answer.source_nodes, answer.metadata, answer=answer
+                )
             else:
                 await live.arun()
                 response = _response(live)
@@ -122,7 +125,7 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
 
 def _response(live: LiveTurn) -> Response:
     _check(live.turn.text)
-    return Response(live.turn.text, live.answer.source_nodes, live.answer.metadata)
+    return LlamaCloudResponse(live.turn.text, live.answer.source_nodes, live.answer.metadata, turn=live.turn)
 
 
 def _read(answer: LlamaCloudStreamingResponse) -> Generator[str, None, None]:

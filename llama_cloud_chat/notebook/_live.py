@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from llama_cloud_chat import AsyncTurnStream, Turn, TurnStream
 from llama_cloud_chat._flows import Clock
 
 from ._display import Display
+from ._transcript import framework_of
 
 SHORTEST_PAUSE = 0.25
 """Seconds between two paintings, at least."""
@@ -49,13 +51,63 @@ class Stream:
         return isinstance(self.pieces, AsyncIterator)
 
 
-def find_stream(x: Any) -> Stream | None:
-    """Return the stream that `x` is; None if it is none."""
+def find_stream(x: Any, *, by_task: bool) -> Stream | None:
+    """Return the stream that `x` is; None if it is none.
+
+    Args:
+        x: Anything.
+        by_task: Whether a task is going to read it, where that can be chosen.
+    """
     if isinstance(x, TurnStream):
         return Stream(iter(x), lambda: x.turn, lambda: x.turn, x.close)
     if isinstance(x, AsyncTurnStream):
         return Stream(aiter(x), lambda: x.turn, lambda: x.turn, x.aclose)
+    framework = framework_of(x)
+    if framework == "llama_index":
+        return _find_in_llama_index(x, by_task)
+    if framework == "langchain_core" or (isinstance(x, (Iterator, AsyncIterator)) and "langchain_core" in sys.modules):
+        return _find_in_langchain(x)
     return None
+
+
+def _find_in_langchain(x: Any) -> Stream | None:
+    """A generator of chunks, or the object that `stream_events(version="v3")` gives."""
+    from langchain_ext import AnswerReader  # noqa: PLC0415  # a framework is touched only when it is there
+
+    reader = AnswerReader()
+    if isinstance(x, (Iterator, AsyncIterator)):
+        pieces, close = x, getattr(x, "aclose" if isinstance(x, AsyncIterator) else "close", _do_nothing)
+    elif hasattr(x, "output_message") and hasattr(x, "__aiter__"):
+        pieces, close = aiter(x), x.aclose
+    elif hasattr(x, "output_message"):
+        # It has no end but its last reader's: without its pump, what it pumps is closed.
+        pieces, close = iter(x), lambda: x.set_request_more(lambda: False)
+    else:
+        return None
+    return Stream(pieces, lambda: reader.turn, lambda: reader.message, close, reader.feed)
+
+
+def _find_in_llama_index(x: Any, by_task: bool) -> Stream | None:
+    """A chat engine's streaming answer, which threads and tasks can read; or one of a query engine."""
+    from llama_index_ext import (  # noqa: PLC0415
+        AsyncLlamaCloudStreamingQuery,
+        LlamaCloudStreamingQuery,
+        LlamaCloudStreamingResponse,
+    )
+
+    if isinstance(x, LlamaCloudStreamingResponse):
+        pieces: Any = x.async_response_gen() if by_task else x.response_gen
+        close: Any = x.aclose if by_task else x.close
+    elif isinstance(x, (LlamaCloudStreamingQuery, AsyncLlamaCloudStreamingQuery)):
+        pieces = x.response_gen
+        close = pieces.aclose if isinstance(x, AsyncLlamaCloudStreamingQuery) else pieces.close
+    else:
+        return None
+    return Stream(pieces, lambda: x.turn, lambda: x, close)
+
+
+def _do_nothing() -> None:
+    """Stand in for the end of what has none."""
 
 
 def follow(stream: Stream, display: Display, clock: Clock) -> None:

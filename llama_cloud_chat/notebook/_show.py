@@ -42,8 +42,8 @@ def show(x: Any, *, client: ChatClient | None = None, thumbnails: bool | int = F
         ChatError: A history cannot be read; or the turn of a stream failed, and what came of it is shown.
         KeyboardInterrupt: The kernel was interrupted; the stream is closed, and what came of it is shown.
     """
-    stream = find_stream(x)
-    if (stream is not None and stream.is_async) or isinstance(x, (AsyncChatSession, AsyncChatClient)):
+    stream = find_stream(x, by_task=False)
+    if (stream is not None and stream.is_async) or isinstance(x, AsyncChatSession):
         raise TypeError(f"A {type(x).__name__} is read by a task: use await ashow(...).")
     if isinstance(x, ChatSession):
         client = client or x._client
@@ -77,7 +77,7 @@ async def ashow(x: Any, *, client: AsyncChatClient | ChatClient | None = None, t
         ChatError: A history cannot be read; or the turn of a stream failed, and what came of it is shown.
         CancelledError: The task was cancelled; the stream is closed, and what came of it is shown.
     """
-    stream = find_stream(x)
+    stream = find_stream(x, by_task=True)
     if stream is not None and not stream.is_async:
         return await asyncio.to_thread(show, x, client=_as_sync(client), thumbnails=thumbnails)
     if isinstance(x, (AsyncChatSession, ChatSession)):

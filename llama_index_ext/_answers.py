@@ -1,0 +1,69 @@
+"""LlamaIndex's answers, each with the turn it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass, field
+
+from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
+from llama_index.core.chat_engine.types import AgentChatResponse
+
+from llama_cloud_chat import Turn
+
+from ._streaming import LlamaCloudStreamingResponse
+
+
+@dataclass
+class LlamaCloudChatResponse(AgentChatResponse):
+    """An answer of a chat engine.
+
+    Attributes:
+        turn: The turn it was made of.
+    """
+
+    turn: Turn = field(kw_only=True, repr=False)
+
+
+@dataclass
+class LlamaCloudResponse(Response):
+    """An answer of a query engine.
+
+    Attributes:
+        turn: The turn it was made of.
+    """
+
+    turn: Turn = field(kw_only=True, repr=False)
+
+
+@dataclass
+class LlamaCloudStreamingQuery(StreamingResponse):
+    """An answer of a query engine that is read as it comes, by a thread.
+
+    Attributes:
+        answer: What it reads.
+    """
+
+    response_gen: Generator[str, None, None]
+    answer: LlamaCloudStreamingResponse = field(kw_only=True, repr=False)
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far."""
+        return self.answer.turn
+
+
+@dataclass
+class AsyncLlamaCloudStreamingQuery(AsyncStreamingResponse):
+    """An answer of a query engine that is read as it comes, by a task.
+
+    Attributes:
+        answer: What it reads.
+    """
+
+    response_gen: AsyncGenerator[str, None]
+    answer: LlamaCloudStreamingResponse = field(kw_only=True, repr=False)
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far."""
+        return self.answer.turn
