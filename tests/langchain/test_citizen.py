@@ -28,9 +28,11 @@ KEY = "llx-very-secret"
 
 def test_the_public_names() -> None:
     assert sorted(langchain_ext.__all__) == [
+        "AnswerReader",
         "ChatLlamaCloud",
         "LlamaCloudChatMessageHistory",
         "LlamaCloudChatTool",
+        "as_turns",
         "sources_as_documents",
     ]
 

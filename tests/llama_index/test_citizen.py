@@ -139,7 +139,9 @@ async def test_asynchronous_calls_run_side_by_side_on_one_loop(aserve: AServe) -
 def test_everything_public_is_exported_and_documented() -> None:
     for name in llama_index_ext.__all__:
         assert inspect.getdoc(getattr(llama_index_ext, name))
-    public = {name for name, value in vars(llama_index_ext).items() if inspect.isclass(value)}
+    public = {
+        name for name, value in vars(llama_index_ext).items() if inspect.isclass(value) or inspect.isfunction(value)
+    }
     assert public == set(llama_index_ext.__all__)
 
 
