@@ -35,7 +35,10 @@ def brief(value: Any, most: int = _LONGEST_ARGUMENT) -> str:
     """Return the beginning of a JSON value, in a line."""
     if isinstance(value, str):
         value = value[: 8 * most]
-    return clean_line(json.dumps(value, ensure_ascii=False, default=str), most)
+    try:
+        return clean_line(json.dumps(value, ensure_ascii=False, default=str), most)
+    except (RecursionError, ValueError):  # it is nested too deeply, or holds itself
+        return "…"
 
 
 def call_line(name: str, arguments: Mapping[str, Any]) -> str:

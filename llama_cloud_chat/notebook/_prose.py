@@ -60,8 +60,16 @@ def as_html(markdown: str) -> Markup:
     return Markup(_CLEANER.clean(_PARSER.render(markdown)))  # noqa: S704  # this is where it is made safe
 
 
-# What begins raw HTML or an autolink, an image, a link that leads elsewhere, and a link's definition.
-_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!\s*(?:https?|mailto):))|(?<=\]):", re.IGNORECASE)
+# What begins raw HTML or an autolink, an image, a link that leads elsewhere, and a link's definition; and the
+# backslashes before it.
+_MARKUP = re.compile(
+    r"(\\*)(<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!\s*(?:https?|mailto):))|(?<=\]):)", re.IGNORECASE
+)
+
+
+def _escape(match: re.Match[str]) -> str:
+    slashes, character = match.groups()
+    return match[0] if len(slashes) % 2 else f"{slashes}\\{character}"
 
 
 def as_safe_markdown(markdown: str) -> str:
@@ -69,7 +77,7 @@ def as_safe_markdown(markdown: str) -> str:
     lines = markdown.split("\n")
     fences = [token for token in _PARSER.parse(markdown) if token.type == "fence" and token.map is not None]
     in_code = {line for token in fences for line in range(*_inside(token))}
-    safe = [line if number in in_code else _MARKUP.sub(r"\\\g<0>", line) for number, line in enumerate(lines)]
+    safe = [line if number in in_code else _MARKUP.sub(_escape, line) for number, line in enumerate(lines)]
     return "\n".join([*safe, *_closing(fences, lines)])
 
 

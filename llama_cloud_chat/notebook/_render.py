@@ -165,7 +165,7 @@ def _turn_as_markdown(turn: Turn, limits: Limits) -> Iterator[str]:
         yield f"## Turn {turn.number}"
     if turn.prompt.strip():
         prompt = excerpt(turn.prompt, limits.prompt)
-        yield "\n".join(f"> {line}".rstrip() for line in as_safe_markdown(prompt.text).splitlines())
+        yield "\n".join(f"> {line}".rstrip() for line in as_safe_markdown(prompt.text).split("\n"))
     if turn.text:
         answer = excerpt(turn.text, limits.answer)
         yield as_safe_markdown(answer.text)
