@@ -72,28 +72,28 @@ class TerminalDisplay:
     """Standard output: a turn is printed as it comes, and what has been printed stays."""
 
     def __init__(self) -> None:
-        self._printed = ""
-        self._calls = 0
         self._is_begun = False
         self._is_finished = False
+        self._text = ""
+        self._calls = 0
+        self._is_inside_line = False
 
     def paint(self, turn: Turn) -> None:
         """Print what is new."""
         if not self._is_begun:
             self._is_begun = True
             if turn.prompt.strip():
-                self._line(f"You: {clean(turn.prompt)}")
+                self._line(f"You: {turn.prompt}")
         calls = turn.tool_calls
         for run in calls[self._calls :]:
             self._line(f"→ {call_line(run.name, run.arguments)}")
         self._calls = len(calls)
         text = turn.text
-        if not text.startswith(self._printed):
+        if not text.startswith(self._text):
             self._line("The service has corrected its answer; it reads:")
-            self._printed = ""
-        sys.stdout.write(clean(text[len(self._printed) :]))
-        sys.stdout.flush()
-        self._printed = text
+            self._text = ""
+        self._write(text[len(self._text) :])
+        self._text = text
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
         """Print the rest of a turn that was painted; else all there is."""
@@ -101,10 +101,11 @@ class TerminalDisplay:
             return
         self._is_finished = True
         if not self._is_begun:
-            sys.stdout.write(render_markdown(transcript))
+            self._write(render_markdown(transcript))
             return
         (turn,) = transcript.turns
         self.paint(turn)
+        self._line()
         if turn.is_error:
             self._line(f"The agent failed: {clean_line(turn.error or 'it gave no reason')}")
         elif not turn.is_complete:
@@ -112,10 +113,14 @@ class TerminalDisplay:
         if turn.sources:
             files = dict.fromkeys(name_of(source) for source in turn.sources)
             self._line(f"{count(len(turn.sources), 'source')}: {clean_line(', '.join(files))}")
-        elif self._printed and not self._printed.endswith("\n"):
-            sys.stdout.write("\n")
 
-    def _line(self, text: str) -> None:
-        if self._printed and not self._printed.endswith("\n"):
-            sys.stdout.write("\n")
-        sys.stdout.write(f"{text}\n")
+    def _line(self, text: str = "") -> None:
+        """Write a line of its own; without text, only end the line that is open."""
+        self._write("\n" if self._is_inside_line else "")
+        self._write(f"{text}\n" if text else "")
+
+    def _write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(clean(text))
+            sys.stdout.flush()
+            self._is_inside_line = not text.endswith("\n")

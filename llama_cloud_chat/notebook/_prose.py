@@ -62,9 +62,7 @@ def as_html(markdown: str) -> Markup:
 
 # What begins raw HTML or an autolink, an image, a link that leads elsewhere, and a link's definition; and the
 # backslashes before it.
-_MARKUP = re.compile(
-    r"(\\*)(<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!\s*(?:https?|mailto):))|(?<=\]):)", re.IGNORECASE
-)
+_MARKUP = re.compile(r"(\\*)(<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!\s*(?:https?|mailto):))|(?<=\]):)", re.IGNORECASE)
 
 
 def _escape(match: re.Match[str]) -> str:

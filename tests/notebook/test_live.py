@@ -1,0 +1,252 @@
+"""The same view while a turn is being answered: a few paintings a second, and in the end exactly the static one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from IPython.utils.capture import capture_output
+
+from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError, TurnStream
+from llama_cloud_chat.notebook import ashow, show, to_html
+from llama_cloud_chat.notebook._live import SHORTEST_PAUSE
+
+from ..support.server import Gate, Step
+from ..support.service import ChatService, Play
+from ..support.turns import said, segment, stop
+from .conftest import Notebook, Ticks
+from .support import WITH_EVERYTHING, judge
+
+SHOW = "from llama_cloud_chat.notebook import show\nanswer = show(x)"
+
+
+def waiting_at(gate: Gate, after: int) -> Callable[[list[bytes]], Iterable[Step]]:
+    """Make an answer wait at a gate, after its head and this many messages."""
+    return lambda pieces: [*pieces[: after + 1], gate, *pieces[after + 1 :]]
+
+
+@pytest.fixture
+def stream(service: ChatService, client: ChatClient) -> TurnStream:
+    service.plays.append(Play(WITH_EVERYTHING))
+    return client.session(service.add_session()).stream("How many days?")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Hear SIGINT as a kernel does; whoever runs the tests in the background is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_stream_ends_in_exactly_the_static_view(stream: TurnStream, notebook: Notebook) -> None:
+    shown = notebook.run(SHOW, x=stream)
+    assert shown[-1]["text/html"] == to_html(stream.turn)
+    assert notebook.shell.user_ns["answer"] is stream.turn
+    assert stream.turn.is_complete
+
+
+async def test_an_asynchronous_stream_ends_in_exactly_the_static_view(
+    service: ChatService, aclient: AsyncChatClient, notebook: Notebook
+) -> None:
+    service.plays.append(Play(WITH_EVERYTHING))
+    stream = aclient.session(service.add_session()).stream("How many days?")
+    with capture_output() as captured:
+        turn = await ashow(stream)
+    assert turn is stream.turn
+    assert notebook.displayed(captured)[-1]["text/html"] == to_html(turn)
+
+
+def test_the_view_is_one_output_that_is_updated(stream: TurnStream, notebook: Notebook) -> None:
+    notebook.shell.push({"x": stream})
+    with capture_output() as captured:
+        notebook.shell.run_cell(SHOW).raise_error()
+    first, *rest = captured._outputs
+    assert not first["update"]
+    assert rest
+    assert all(output["update"] and output["transient"] == first["transient"] for output in rest)
+
+
+def test_what_came_is_shown_while_the_agent_works(
+    service: ChatService, client: ChatClient, notebook: Notebook, ticks: Ticks
+) -> None:
+    gate = Gate()
+    service.plays.append(Play(WITH_EVERYTHING, steps=waiting_at(gate, 3)))
+    stream = client.session(service.add_session()).stream("How many days?")
+    seen: list[str] = []
+
+    def watch() -> None:
+        ticks.painted()
+        assert gate.reached.wait(10)
+        while len(stream.turn.events) < 2:
+            pass
+        ticks.tick()
+        seen.extend(output["data"]["text/html"] for output in captured._outputs)
+        gate.open()
+
+    watcher = threading.Thread(target=watch)
+    with capture_output() as captured:
+        watcher.start()
+        show(stream)
+    watcher.join()
+    words = judge(seen[-1]).text
+    assert "How many days?" in words
+    assert "I look for it." in words
+    assert "running …" in words
+    assert "Answering …" in words
+    final = captured._outputs[-1]["data"]["text/html"]
+    assert "Answering …" not in final
+    assert final == to_html(stream.turn)
+
+
+def test_the_view_is_painted_by_the_clock_and_not_by_the_token(
+    service: ChatService, client: ChatClient, notebook: Notebook, ticks: Ticks
+) -> None:
+    service.plays.append(Play(said("word " * 2000)))
+    with capture_output() as captured:
+        turn = show(client.session(service.add_session()).stream("Go on."))
+    assert len(turn.text) == 10_000
+    # The clock stands still: at the beginning, and at the end.
+    assert len(captured._outputs) <= 2
+    assert set(ticks.waits) == {SHORTEST_PAUSE}
+
+
+def test_a_view_in_which_nothing_changed_is_not_painted_again(
+    service: ChatService, client: ChatClient, notebook: Notebook, ticks: Ticks
+) -> None:
+    gate = Gate()
+    service.plays.append(Play(said("Yes."), steps=waiting_at(gate, 0)))
+    stream = client.session(service.add_session()).stream("Is it?")
+
+    def watch() -> None:
+        ticks.painted()
+        for _ in range(5):
+            ticks.tick()
+        counts.append(len(captured._outputs))
+        gate.open()
+
+    counts: list[int] = []
+    watcher = threading.Thread(target=watch)
+    with capture_output() as captured:
+        watcher.start()
+        show(stream)
+    watcher.join()
+    assert counts == [1]
+
+
+def test_a_view_that_takes_long_to_paint_is_painted_less_often(
+    service: ChatService, client: ChatClient, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paint(display: Any, turn: Any) -> None:
+        ticks.now += 1.5
+
+    monkeypatch.setattr("llama_cloud_chat.notebook._display.TerminalDisplay.paint", paint)
+    monkeypatch.setattr("llama_cloud_chat.notebook._display.TerminalDisplay.finish", lambda *_: None)
+    show(client.session(service.add_session()).stream("Is it?"))
+    assert ticks.waits[0] == 6.0
+
+
+def test_an_agent_that_fails_leaves_its_turn_and_the_error(
+    service: ChatService, client: ChatClient, notebook: Notebook
+) -> None:
+    service.plays.append(Play([*segment("text", "So far"), stop(is_error=True, error="No index.")]))
+    stream = client.session(service.add_session()).stream("Is it?")
+    with capture_output() as captured, pytest.raises(TurnFailedError):
+        show(stream)
+    final = captured._outputs[-1]["data"]["text/html"]
+    assert final == to_html(stream.turn)
+    assert "So far" in final
+    assert "No index." in final
+
+
+async def test_an_agent_that_fails_a_task_leaves_its_turn_and_the_error(
+    service: ChatService, aclient: AsyncChatClient, notebook: Notebook
+) -> None:
+    service.plays.append(Play([*segment("text", "So far"), stop(is_error=True, error="No index.")]))
+    stream = aclient.session(service.add_session()).stream("Is it?")
+    with capture_output() as captured, pytest.raises(TurnFailedError):
+        await ashow(stream)
+    assert captured._outputs[-1]["data"]["text/html"] == to_html(stream.turn)
+
+
+def test_an_interrupted_kernel_closes_the_stream_and_leaves_the_partial_turn_marked_so(
+    service: ChatService, client: ChatClient, notebook: Notebook, interruptible: None
+) -> None:
+    gate = Gate()
+    service.plays.append(Play(said("Thirty days of leave."), steps=waiting_at(gate, 2)))
+    stream = client.session(service.add_session()).stream("How many?")
+
+    def interrupt() -> None:
+        assert gate.reached.wait(10)
+        while not stream.turn.text:
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    with capture_output() as captured, pytest.raises(KeyboardInterrupt):
+        interrupter.start()
+        show(stream)
+    interrupter.join()
+    assert service.received("stream")[0].hung_up.wait(10)
+    assert stream.turn.text
+    assert not stream.turn.is_complete
+    final = captured._outputs[-1]["data"]["text/html"]
+    assert final == to_html(stream.turn)
+    assert "This turn is not finished." in final
+
+
+async def test_a_cancelled_task_closes_the_stream_and_leaves_the_partial_turn_marked_so(
+    service: ChatService, aclient: AsyncChatClient, notebook: Notebook
+) -> None:
+    gate = Gate()
+    service.plays.append(Play(said("Thirty days of leave."), steps=waiting_at(gate, 2)))
+    stream = aclient.session(service.add_session()).stream("How many?")
+    with capture_output() as captured:
+        task = asyncio.create_task(ashow(stream))
+        while not stream.turn.text:  # noqa: ASYNC110  # the loop that reads it is this one
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await asyncio.to_thread(service.received("stream")[0].hung_up.wait, 10)
+    final = captured._outputs[-1]["data"]["text/html"]
+    assert final == to_html(stream.turn)
+    assert "This turn is not finished." in final
+
+
+async def test_an_asynchronous_stream_is_refused_by_show(aclient: AsyncChatClient, service: ChatService) -> None:
+    with pytest.raises(TypeError, match="await ashow"):
+        show(aclient.session(service.add_session()).stream("Is it?"))
+    assert service.prompts == []
+
+
+async def test_ashow_reads_a_stream_for_threads_without_blocking(
+    service: ChatService, client: ChatClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turn = await ashow(client.session(service.add_session()).stream("Is it?"))
+    assert turn.text == "You said: Is it?"
+    assert "You said: Is it?\n" in capsys.readouterr().out
+
+
+def test_outside_of_notebooks_the_answer_is_printed_as_it_comes(
+    service: ChatService, client: ChatClient, ticks: Ticks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.plays.append(Play(WITH_EVERYTHING))
+    show(client.session(service.add_session()).stream("How many\x1b days?"))
+    assert capsys.readouterr().out == (
+        'You: How many days?\n→ retrieve(query="days of leave", top_k=6)\nYou have **30 days**.\n'
+        "1 source: Employee handbook.pdf\n"
+    )
+
+
+def test_outside_of_notebooks_a_turn_that_breaks_off_says_so(
+    service: ChatService, client: ChatClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.plays.append(Play([*segment("text", "So far"), stop(is_error=True, error="No index.")]))
+    with pytest.raises(TurnFailedError):
+        show(client.session(service.add_session()).stream("Is it?"))
+    assert capsys.readouterr().out == "You: Is it?\nSo far\nThe agent failed: No index.\n"
