@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -114,4 +115,14 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
     return ticks
 
 
-Run = Callable[..., list[dict[str, str]]]
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Hear SIGINT as a kernel does; whoever runs the tests in the background is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_main() -> None:
+    """Interrupt the main thread as a kernel does, also while it waits for a socket."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from llama_cloud_chat.notebook._live import SHORTEST_PAUSE
 from ..support.server import Gate, Step
 from ..support.service import ChatService, Play
 from ..support.turns import said, segment, stop
-from .conftest import Notebook, Ticks
+from .conftest import Notebook, Ticks, interrupt_main
 from .support import WITH_EVERYTHING, judge
 
 SHOW = "from llama_cloud_chat.notebook import show\nanswer = show(x)"
@@ -33,14 +32,6 @@ def waiting_at(gate: Gate, after: int) -> Callable[[list[bytes]], Iterable[Step]
 def stream(service: ChatService, client: ChatClient) -> TurnStream:
     service.plays.append(Play(WITH_EVERYTHING))
     return client.session(service.add_session()).stream("How many days?")
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Hear SIGINT as a kernel does; whoever runs the tests in the background is deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_a_stream_ends_in_exactly_the_static_view(stream: TurnStream, notebook: Notebook) -> None:
@@ -184,7 +175,7 @@ def test_an_interrupted_kernel_closes_the_stream_and_leaves_the_partial_turn_mar
         assert gate.reached.wait(10)
         while not stream.turn.text:
             pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        interrupt_main()
 
     interrupter = threading.Thread(target=interrupt)
     with capture_output() as captured, pytest.raises(KeyboardInterrupt):
