@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -69,15 +70,19 @@ async def _afetch(client: AsyncChatClient, attachment: Attachment) -> Picture:
 
 def shrink(content: bytes) -> Picture:
     """Return a picture as a thumbnail, drawn anew: nothing of the file but its pixels is kept."""
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # it is needed for pictures alone
+    from PIL import Image  # noqa: PLC0415  # it is needed for pictures alone
 
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                return Picture(problem="It is too large.")
-            image.draft("RGB", (_WIDTH, _HEIGHT))
-            small = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        if image.width * image.height > _MOST_PIXELS:
+            return Picture(problem="It is too large.")
+        image.draft("RGB", (_WIDTH, _HEIGHT))
+        small = image.convert("RGB")
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        return Picture(problem="It is too large.")
+    except (OSError, SyntaxError, ValueError):
         return Picture(problem="It is no picture that can be shown.")
     small.thumbnail((_WIDTH, _HEIGHT))
     file = io.BytesIO()
