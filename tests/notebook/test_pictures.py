@@ -15,7 +15,7 @@ from llama_cloud_chat.notebook import ashow, show, to_html
 from llama_cloud_chat.notebook._pictures import shrink
 
 from ..support.server import in_json, plain
-from ..support.service import ChatService
+from ..support.service import ChatService, Play
 from .conftest import Notebook
 from .support import WITH_EVERYTHING, judge
 
@@ -28,7 +28,7 @@ def picture(width: int = 1200, height: int = 1600, kind: str = "PNG", mode: str 
 
 @pytest.fixture
 def session_id(service: ChatService) -> str:
-    service.instead["file"] = deque([plain(200, picture())] for _ in range(50))
+    service.instead["file"] = deque([[plain(200, picture())]] * 50)
     return service.add_session(("How many days?", WITH_EVERYTHING))
 
 
@@ -84,12 +84,10 @@ def test_show_shows_the_view_first_and_then_its_pictures(
 def test_a_stream_ends_with_its_pictures(
     service: ChatService, client: ChatClient, session_id: str, notebook: Notebook
 ) -> None:
+    service.plays.append(Play(WITH_EVERYTHING))
     stream = client.session(session_id).stream("And?")
-    service.sessions[session_id].turns[0].play.events = WITH_EVERYTHING
-    service.plays.append(service.sessions[session_id].turns[0].play)
-    shown = notebook.run(
-        "from llama_cloud_chat.notebook import show\ny = show(x, client=c, thumbnails=1)", x=stream, c=client
-    )
+    cell = "from llama_cloud_chat.notebook import show\ny = show(x, client=c, thumbnails=1)"
+    shown = notebook.run(cell, x=stream, c=client)
     assert shown[-1]["text/html"] == to_html(stream.turn, client=client, thumbnails=1)
 
 
