@@ -72,7 +72,8 @@ def _read_messages(messages: Sequence[ChatMessage]) -> Iterator[Turn]:
 
 def _events(message: ChatMessage) -> Iterator[Event]:
     is_first_text = True
-    for block in message.blocks:
+    blocks: list[Any] = message.blocks  # older versions of LlamaIndex do not know all kinds
+    for block in blocks:
         if isinstance(block, TextBlock):
             yield Text(block.text if is_first_text else block.text.removeprefix("\n"))
             is_first_text = False

@@ -7,8 +7,20 @@
 
 Everything that a service says is shown as text, never as markup, and what is shown fetches nothing by itself. The
 extra `notebook` holds what this needs.
+
+Who reads on: `_show` is what is called; `_transcript` reads whatever holds turns; `_render` makes HTML and Markdown of
+them, with `templates/`, `_prose` for the answers' Markdown and `_excerpts` for how much there is room for; `_pictures`
+fetches page pictures; `_display` is where a view appears, and `_live` keeps it up to date.
 """
 
-from ._show import ashow, show, to_html, to_markdown, to_mimebundle
+try:
+    from ._show import ashow, show, to_html, to_markdown, to_mimebundle
+except ModuleNotFoundError as error:
+    if error.name not in {"jinja2", "markdown_it", "markupsafe", "nh3"}:
+        raise
+    raise ModuleNotFoundError(
+        f"Views need {error.name}, which is not installed. Install it with: pip install 'llama-cloud-chat[notebook]'",
+        name=error.name,
+    ) from error
 
 __all__ = ["ashow", "show", "to_html", "to_markdown", "to_mimebundle"]

@@ -47,15 +47,19 @@ def read_transcript(x: Any) -> Transcript:
         x = x["messages"]
     if isinstance(x, Sequence) and not isinstance(x, (str, bytes)) and all(isinstance(item, Turn) for item in x):
         return Transcript(x)
+    return Transcript(_read_answers(x))
+
+
+def _read_answers(x: Any) -> list[Turn]:
     framework = framework_of(x[0] if isinstance(x, Sequence) and not isinstance(x, str) and x else x)
     if framework == "langchain_core":
         from langchain_ext import as_turns  # noqa: PLC0415  # a framework is touched only when it is there
 
-        return Transcript(as_turns(x))
+        return as_turns(x)
     if framework == "llama_index":
         from llama_index_ext import as_turns as read_answers  # noqa: PLC0415
 
-        return Transcript(read_answers(x))
+        return read_answers(x)
     raise TypeError(
         f"A {type(x).__name__} holds no turns to show. Give a Turn, a ChatSession, a SessionDetail, an AIMessage of "
         "ChatLlamaCloud, an answer of LlamaCloudChatEngine, or a list of turns or messages; show and ashow also take "

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from llama_cloud_chat import ChatClient
+from llama_cloud_chat.notebook import to_html
 
 from .support import assert_one_sentence, sessions_of
 
@@ -113,6 +114,17 @@ def test_an_export_quotes_prompts_keeps_answers_and_lists_sources(run, session_i
     assert text.startswith("# search 日本 for leave\n\nSession `")
     assert "## Turn 1\n\n> search 日本 for leave\n\nThirty **days**.\n\nSources:\n\n- `leave.md`, pages 3-4\n" in text
     assert "## Turn 2\n\n> # hello\n> there\n\nYou said: # hello\nthere\n" in text
+
+
+def test_an_export_as_html_is_a_page_that_can_be_opened(run, service, session_id, tmp_path):
+    page = run("export", session_id, "--format", "html").stdout
+    with ChatClient(service.api_key, base_url=service.base_url) as client:
+        assert page == to_html(client.session(session_id), standalone=True, shortened=False)
+    assert page.startswith("<!DOCTYPE html>")
+    assert "Thirty <strong>days</strong>." in page
+    file = tmp_path / "export.html"
+    run("export", session_id, "--format", "html", "--output", file)
+    assert file.read_text("utf-8") == page
 
 
 def test_an_export_goes_into_a_file_and_replaces_one_only_when_told_to(run, session_id, tmp_path):

@@ -417,3 +417,28 @@ def test_a_turn_s_text_is_not_kept_twice(style: Style) -> None:
         tracemalloc.stop()
     assert len(reader.turn.text) == size
     assert kept < 4 * size
+
+
+@given(turns(side_by_side=True))
+def test_a_turn_can_be_built_again_from_its_events(events: list[WireEvent]) -> None:
+    turn, _ = play(*events)
+    again = Turn.from_events(turn.prompt, turn.events)
+    assert again == turn
+    assert (again.text, again.thinking, again.sources) == (turn.text, turn.thinking, turn.sources)
+    assert (again.is_complete, again.is_error, again.usage) == (turn.is_complete, turn.is_error, turn.usage)
+    assert [event.index for event in turn.events] == list(range(len(turn.events)))  # the first one's are its own
+
+
+def test_steps_are_in_order_and_a_result_is_with_its_call() -> None:
+    call, result = tool("c1", "retrieve", {"query": "q"}, {"content": "x"})
+    turn, _ = play(
+        whole("Hm.", "thinking"), call, whole("Let me see."), {"type": "mood"}, result, whole("Yes."), stop()
+    )
+    assert turn.steps == [
+        Thinking("Hm."),
+        ToolRun("c1", "retrieve", {"query": "q"}, {"content": "x"}, has_result=True),
+        Text("Let me see."),
+        UnknownEvent({"type": "mood"}),
+        Text("Yes."),
+    ]
+    assert turn.tool_calls == turn.steps[1:2]

@@ -334,3 +334,12 @@ def test_without_the_extra_the_plain_repr_is_shown(missing: str) -> None:
         "print(Turn('q')._repr_html_(), Turn('q')._repr_markdown_(), Turn('q')._repr_mimebundle_())"
     )
     assert run_python(code) == "None None {}\n"
+
+
+def test_without_the_extra_importing_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['nh3'] = None\n"
+        "try: import llama_cloud_chat.notebook\n"
+        "except ImportError as error: print(error)"
+    )
+    assert "pip install 'llama-cloud-chat[notebook]'" in run_python(code)
