@@ -137,7 +137,15 @@ def closing_metadata(turn: Turn) -> dict[str, Any]:
         "duration_ms": turn.usage.duration_ms,
         "skipped_index_ids": list(turn.skipped_index_ids),
         "sources": source_dicts(turn.sources),
+        **_failing(turn),
     }
+
+
+def _failing(turn: Turn) -> dict[str, Any]:
+    """Return what a history says of a turn that came to no good end."""
+    if turn.is_error:
+        return {"error": turn.error or ""}
+    return {} if turn.is_complete else {"is_complete": False}
 
 
 def source_dicts(sources: Iterable[Source]) -> list[dict[str, Any]]:

@@ -59,7 +59,8 @@ def _is_partial(message: AIMessage) -> bool:
     if isinstance(message, AIMessageChunk):
         return message.chunk_position != "last"
     metadata = message.response_metadata
-    return metadata.get("model_provider") == PROVIDER and "model_name" not in metadata
+    is_ours = metadata.get("model_provider") == PROVIDER
+    return is_ours and ("model_name" not in metadata or metadata.get("is_complete") is False)
 
 
 def _stop(message: AIMessage) -> Stop:
@@ -70,8 +71,13 @@ def _stop(message: AIMessage) -> Stop:
         "total_input_tokens": usage.get("input_tokens"),
         "total_output_tokens": usage.get("output_tokens"),
     }
-    skipped = metadata.get("skipped_index_ids")
-    return Stop(usage=parse_usage(figures), skipped_index_ids=list(skipped) if isinstance(skipped, list) else [])
+    error = metadata.get("error") if metadata.get("model_provider") == PROVIDER else None
+    return Stop(
+        is_error=error is not None,
+        error=error or None,
+        usage=parse_usage(figures),
+        skipped_index_ids=list(metadata.get("skipped_index_ids") or []),
+    )
 
 
 def _events(message: BaseMessage) -> Iterator[Event]:

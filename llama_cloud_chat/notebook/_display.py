@@ -32,13 +32,10 @@ def open_display() -> Display:
     return NotebookDisplay()
 
 
-def make_bundle(
-    transcript: Transcript, pictures: Pictures | None = None, *, is_running: bool = False
-) -> dict[str, str]:
+def make_bundle(transcript: Transcript, pictures: Pictures | None = None) -> dict[str, str]:
     """Return a view in each of the formats that a notebook may choose from."""
     markdown = render_markdown(transcript)
-    html = render_html(transcript, pictures=pictures, is_running=is_running)
-    return {"text/html": html, "text/markdown": markdown, "text/plain": markdown}
+    return {"text/html": render_html(transcript, pictures=pictures), "text/markdown": markdown, "text/plain": markdown}
 
 
 class NotebookDisplay:
@@ -53,7 +50,7 @@ class NotebookDisplay:
         so_far = len(turn.events), len(turn.text), len(turn.thinking)
         if so_far != self._shown:
             self._shown = so_far
-            self._publish(make_bundle(Transcript([turn]), is_running=True))
+            self._publish({"text/html": render_html(Transcript([turn]), is_running=True), "text/plain": "Answering …"})
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
         """Show the static view."""

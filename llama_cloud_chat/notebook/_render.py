@@ -138,11 +138,8 @@ def attachments_of(turn: Turn) -> list[tuple[str, Attachment]]:
 
 
 def _pictures_of(turn: Turn, pictures: Pictures) -> list[tuple[str, Picture]]:
-    return [
-        (caption, pictures[key_of(attachment)])
-        for caption, attachment in attachments_of(turn)
-        if key_of(attachment) in pictures
-    ]
+    found = attachments_of(turn) if pictures else []
+    return [(caption, pictures[key_of(one)]) for caption, one in found if key_of(one) in pictures]
 
 
 def _pages_in_words(source: Any) -> str:

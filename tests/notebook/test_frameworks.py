@@ -15,7 +15,7 @@ from langchain_core.output_parsers import StrOutputParser
 
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory, as_turns
 from langchain_ext._blocks import message_of
-from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, Turn
+from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, Text, Turn
 from llama_cloud_chat._events import parse_event
 from llama_cloud_chat.notebook import ashow, show, to_html
 from llama_index_ext import LlamaCloudChatEngine, LlamaCloudQueryEngine
@@ -90,10 +90,15 @@ def test_a_message_and_its_turn_are_two_ways_to_say_the_same(events: list[WireEv
     turn = turn_of(events)
     for version in (None, "v1"):
         (again,) = as_turns([HumanMessage("Why?"), message_of(turn, output_version=version)])
-        assert again.events[:-1] == [event for event in turn.events[:-1] if getattr(event, "content", True)]
+        assert again.steps == turn.steps
         assert (again.text, again.thinking, again.sources) == (turn.text, turn.thinking, turn.sources)
         assert (again.session_id, again.number) == ("ses-1", 3)
-        assert again.is_complete
+        assert (again.is_complete, again.is_error, again.error) == (True, turn.is_error, turn.error)
+
+
+def test_a_history_s_message_of_a_turn_that_is_not_finished_says_so() -> None:
+    (again,) = as_turns(message_of(Turn.from_events("Why?", [Text("So far")], session_id="ses-1", number=1)))
+    assert (again.text, again.is_complete) == ("So far", False)
 
 
 def test_other_models_and_their_tools_are_shown_as_far_as_they_say() -> None:
