@@ -16,7 +16,6 @@ from llama_cloud_chat import Attachment, Text, Thinking, ToolRun, Turn
 from llama_cloud_chat._wording import (
     arguments_line,
     call_line,
-    clean,
     clean_line,
     count,
     name_of,
@@ -91,7 +90,6 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_harmless,
     )
     environment.filters |= {
         "arguments_line": arguments_line,
@@ -111,10 +109,6 @@ def _environment() -> Environment:
         "tool_run": lambda step: isinstance(step, ToolRun),
     }
     return environment
-
-
-def _harmless(value: Any) -> Any:
-    return clean(value) if type(value) is str else value
 
 
 def seconds(milliseconds: float) -> str:

@@ -48,6 +48,12 @@ def test_a_session_s_own_words_are_text(attack: str) -> None:
     assert page.text.count(" ".join(clean(attack).split())[:100]) >= 3
 
 
+@pytest.mark.parametrize("html", ["<script>alert(1)</script>", "<b>bold</b>", "<!-- a comment -->", "<p\nid=x>"])
+def test_html_in_an_answer_is_shown_and_not_left_out(html: str) -> None:
+    assert html in judge(to_html(turn_saying(f"Look: {html}"))).text
+    assert html in judge(to_html(turn_saying(html))).text
+
+
 def safe_markdown(markdown: str) -> str:
     """Return what a renderer makes of Markdown that trusts everything it is given."""
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from IPython.utils.capture import capture_output
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError, TurnStream
+from llama_cloud_chat._flows import Clock
 from llama_cloud_chat.notebook import ashow, show, to_html
-from llama_cloud_chat.notebook._live import SHORTEST_PAUSE
+from llama_cloud_chat.notebook._display import TerminalDisplay
+from llama_cloud_chat.notebook._live import SHORTEST_PAUSE, find_stream, follow
 
 from ..support.server import Gate, Step
 from ..support.service import ChatService, Play
@@ -188,6 +191,20 @@ def test_an_interrupted_kernel_closes_the_stream_and_leaves_the_partial_turn_mar
     final = captured._outputs[-1]["data"]["text/html"]
     assert final == to_html(stream.turn)
     assert "This turn is not finished." in final
+
+
+def test_a_view_that_fails_closes_the_stream(service: ChatService, client: ChatClient) -> None:
+    gate = Gate()
+    service.plays.append(Play(said("Thirty days."), steps=waiting_at(gate, 2)))
+    found = find_stream(client.session(service.add_session()).stream("How many?"), by_task=False)
+    assert found is not None
+
+    def fail(piece: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        follow(replace(found, take=fail), TerminalDisplay(), Clock())
+    assert service.received("stream")[0].hung_up.wait(10)
 
 
 async def test_a_cancelled_task_closes_the_stream_and_leaves_the_partial_turn_marked_so(

@@ -230,6 +230,7 @@ BIG_TURNS: dict[str, Callable[[], Turn]] = {
     "a long name": lambda: tool_turn({"<" * BIG: 1}, None, name="<" * BIG),
     "many steps": lambda: tool_turn({"n": 1}, "r" * 500, times=3000),
     "a long answer": lambda: turn_saying("<b> [a](http://b) " * (BIG // 18)),
+    "a long definition": lambda: turn_saying(f"[a]: https://{'a' * 20_000}\n\n" + "[a] " * 4_000),
     "a long line": lambda: turn_saying("*[`<" * (BIG // 4)),
     "deep quotes": lambda: turn_saying("> " * (BIG // 2)),
     "a wide table": lambda: turn_saying("|" * 20_000 + "\n" + "|-" * 20_000 + "\n" + "|\n" * 5_000),
