@@ -56,7 +56,30 @@ _ITS_OWN = (
     "nearly all of it is what LangChain does with every chunk, whoever makes it (the row `LangChain over nothing`); "
     "added to the core's time it leaves the adapter next to nothing"
 )
-_ITS_MEMORY = "LangChain keeps every chunk of an answer until its end, to merge them for its callbacks"
+_ITS_MEMORY = (
+    "LangChain keeps every chunk of an answer until its end, to merge them for its callbacks; the more streams are "
+    "under way at once, the more of them it keeps"
+)
+_ITS_CONNECTIONS = (
+    "a connection that is open costs httpx alone 36 KiB (a thousand at once, measured); the floor's pool lets a "
+    "hundred streams run while nine hundred wait"
+)
+_HTTPX_ITSELF = (
+    "most of the floor is httpx, which reads each packet as a chunk of its own (the row `httpx, raw bytes`); what is "
+    "left has to parse, type and reconcile an event in less time than `json.loads` takes to parse one"
+)
+_ASYNC_GENERATOR = (
+    "an event that is handed on one by one leaves an asynchronous generator by a future of its own, which the floor's "
+    "loop over a list does not need"
+)
+_SHORT_LANGCHAIN = (
+    "the core takes up most of what is allowed, and LangChain's own part of a turn (its callback manager, and the sum "
+    "of the chunks for its tracers) more than the rest"
+)
+_SHORT_LLAMA_INDEX = (
+    "the core takes up most of what is allowed, and LlamaIndex's decorators around a chat engine's methods, which look "
+    "up a signature at each call, more than the rest"
+)
 
 
 def _packets(work: str, contestant: str, limit: float, *against: str, between: str = "") -> Goal:
@@ -72,10 +95,10 @@ def _linear(work: str, what: str, few: str, many: str) -> Goal:
 
 
 GOALS: tuple[Goal, ...] = (
-    _packets("core", "core", 0.90, _FLOOR),
-    _packets("core, async", "core, async", 0.90, _AFLOOR),
+    _packets("core", "core", 0.90, _FLOOR, between=_HTTPX_ITSELF),
+    _packets("core, async", "core, async", 0.90, _AFLOOR, between=_HTTPX_ITSELF),
     Goal("core, packets of 64 KiB", "blocks", "cpu", "core", 0.60, (_FLOOR,)),
-    Goal("core, async, packets of 64 KiB", "blocks", "cpu", "core, async", 0.60, (_AFLOOR,)),
+    Goal("core, async, packets of 64 KiB", "blocks", "cpu", "core, async", 0.60, (_AFLOOR,), between=_ASYNC_GENERATOR),
     _packets("LangChain stream", "ChatLlamaCloud, stream", 1 / 6, "ChatOpenAI, stream", between=_ITS_OWN),
     _packets("LangChain stream", "ChatLlamaCloud, stream", 1 / 2, "ChatAnthropic, stream", between=_ITS_OWN),
     _packets("LangChain stream", "ChatLlamaCloud, stream", 1.05, "core", "LangChain over nothing, stream"),
@@ -88,11 +111,19 @@ GOALS: tuple[Goal, ...] = (
     Goal("first text, core", "short", "first_text", "core", 0.15, (_RAW,), "+", "ms"),
     Goal("first text, LangChain", "short", "first_text", "ChatLlamaCloud, stream", 0.4, (_RAW,), "+", "ms"),
     Goal("first text, LlamaIndex", "short", "first_text", "LlamaCloudChatEngine, stream_chat", 0.3, (_RAW,), "+", "ms"),
-    Goal("short turn, LangChain", "short", "cpu", "ChatLlamaCloud, stream", 1.6, (_RAW,)),
-    Goal("short turn, LlamaIndex", "short", "cpu", "LlamaCloudChatEngine, stream_chat", 1.4, (_RAW,)),
+    Goal("short turn, LangChain", "short", "cpu", "ChatLlamaCloud, stream", 1.6, (_RAW,), between=_SHORT_LANGCHAIN),
+    Goal(
+        "short turn, LlamaIndex",
+        "short",
+        "cpu",
+        "LlamaCloudChatEngine, stream_chat",
+        1.4,
+        (_RAW,),
+        between=_SHORT_LLAMA_INDEX,
+    ),
     Goal("many streams, core", "crowd", "cpu", "core, async", 1.0, (_ARAW,)),
     Goal("many streams, LangChain", "crowd", "cpu", "ChatLlamaCloud, astream", 1.4, (_ARAW,)),
-    Goal("many streams, core", "crowd", "memory", "core, async", 30, unit="KiB"),
+    Goal("many streams, core", "crowd", "memory", "core, async", 30, unit="KiB", between=_ITS_CONNECTIONS),
     Goal("many streams, LangChain", "crowd", "memory", "ChatLlamaCloud, astream", 30, unit="KiB", between=_ITS_MEMORY),
     _idle("core"),
     _idle("core, async"),

@@ -98,7 +98,7 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=7, deltas=10_000, turns=200, quiet=1.0, memory_deltas=50_000, crowd=1000, history=100, sessions=1000
+    rounds=5, deltas=10_000, turns=200, quiet=1.0, memory_deltas=50_000, crowd=1000, history=100, sessions=1000
 )
 QUICK = Effort(rounds=5, deltas=2_000, turns=50, quiet=0.3, memory_deltas=5_000, crowd=200, history=50, sessions=200)
 TINY = Effort(rounds=1, deltas=20, turns=2, quiet=0.05, memory_deltas=50, crowd=3, history=2, sessions=20)
