@@ -44,7 +44,11 @@ class LocalService:
 
     It listens on loopback unless told otherwise. Sessions are kept in `data` and survive a restart, or the death, of
     the process. Documents are indexed at the start; with `data` the index is kept beside it, in a file of the same name
-    with `-index` after it, so that only what has changed is read the next time. That file can be deleted at any time.
+    with `-index` after it, so that only what has changed is read the next time; what is not among `docs` any more is
+    dropped from it, unless there are none at all. That file can be deleted at any time.
+
+    Sessions are seen by their own project and organisation alone; the documents belong to the service, and every
+    project may ask them.
 
     Args:
         docs: A folder or file of `.md`, `.txt`, `.rst`, `.html` and `.pdf` documents, or a list of them: each
@@ -141,12 +145,13 @@ class LocalService:
             listener = stack.enter_context(contextlib.closing(_listen(self._host, self._port)))
             collections = _list(self._docs)
             index_ids = [each.index_id for each in collections]
-            data = self._data or _temporary_file(stack)
-            _leave_nothing_new(data, stack)
+            data = self._data or _temporary_file("sessions.db", stack)
             store = Store(data)
-            stack.callback(store.close)
             # After the store, which makes sure that no other service is at work on these files.
-            index = Index(Path(f"{data}-index"))
+            _leave_nothing_new(data, store, stack)
+            stack.callback(store.close)
+            # Without documents nothing is indexed; what an earlier start has read is left for a later one.
+            index = Index(_index_of(data) if collections else _temporary_file("index", stack))
             stack.callback(index.close)
             skipped = index.update(collections, self._on_progress)
             library = Library(index, index_ids)
@@ -233,11 +238,18 @@ class LocalService:
 
         Raises:
             ConfigurationError: As `start`.
+            KeyboardInterrupt: Ctrl-C came while the documents were still being read.
         """
-        with _until_signalled() as wait, self:
+        if threading.current_thread() is not threading.main_thread():
+            raise ConfigurationError(
+                "serve_forever() must be called from the main thread; elsewhere use a with block."
+            )
+        with self, _until_signalled() as wait:
             if on_ready is not None:
                 on_ready(self)
             wait()
+            # Here, where one more Ctrl-C does not break it off.
+            self.stop()
 
     def __enter__(self) -> LocalService:
         return self.start()
@@ -282,17 +294,22 @@ def _list(paths: Sequence[Path] | None) -> list[Collection]:
     return [list_path(path) for path in paths]
 
 
-def _temporary_file(stack: contextlib.ExitStack) -> Path:
+def _temporary_file(name: str, stack: contextlib.ExitStack) -> Path:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="llama-cloud-chat-"))
-    return Path(folder, "sessions.db")
+    return Path(folder, name)
 
 
-def _leave_nothing_new(data: Path, stack: contextlib.ExitStack) -> None:
-    """If the start fails, remove the files that it has made."""
-    new = [path for path in (data, Path(f"{data}-index")) if not path.exists()]
+def _index_of(data: Path) -> Path:
+    return Path(f"{data}-index")
+
+
+def _leave_nothing_new(data: Path, store: Store, stack: contextlib.ExitStack) -> None:
+    """If the start fails, remove the files that it has made; one that is interrupted can go on from them."""
+    index = _index_of(data)
+    new = [path for path, is_new in ((data, store.is_new), (index, not index.exists())) if is_new]
 
     def clean(kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        if kind is not None:
+        if kind is not None and issubclass(kind, Exception):
             for path in new:
                 path.unlink(missing_ok=True)
 
@@ -376,12 +393,7 @@ def _until_signalled() -> Iterator[Callable[[], None]]:
         while not signalled.wait(0.5):
             pass
 
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        raise ConfigurationError(
-            "serve_forever() must be called from the main thread; elsewhere use a with block."
-        ) from None
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield wait
     finally:

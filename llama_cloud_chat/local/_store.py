@@ -103,6 +103,9 @@ class StorageError(Exception):
 class Store:
     """The data file.
 
+    Attributes:
+        is_new: Whether it was made just now, by this store.
+
     Raises:
         ConfigurationError: The file cannot be used; it has not been changed.
     """
@@ -111,7 +114,7 @@ class Store:
         self._lock = threading.Lock()
         # The stops of turns that are over, but could not be written down when they ended.
         self._owed: dict[int, dict[str, Any]] = {}
-        self._db = _open(path)
+        self._db, self.is_new = _open(path)
         try:
             self._close_interrupted_turns()
         except StorageError as error:
@@ -361,8 +364,8 @@ def make_title(message: str) -> str:
     return (words if words and len(rest) < MAX_TITLE_CHARS // 2 else head).rstrip(" ,;:.") + "…"
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the data file, or make a new one; a file of somebody else is never written to."""
+def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open the data file, or make a new one, and say which; a file of somebody else is never written to."""
     if path.is_dir():
         raise ConfigurationError(f"The data file {str(path)!r} is a folder; name a file in it.")
     if not path.parent.is_dir():
@@ -375,12 +378,13 @@ def _open(path: Path) -> sqlite3.Connection:
             _check_ours(path)
         return _connect(path)
     except sqlite3.OperationalError as error:
-        if is_new:
-            path.unlink(missing_ok=True)
         if "locked" in str(error):
             raise ConfigurationError(
                 f"The data file {str(path)!r} is in use by another service; stop it, or name another file."
             ) from None
+        # Not before: a file that is locked was made by the other service, a moment ago.
+        if is_new:
+            path.unlink(missing_ok=True)
         raise ConfigurationError(f"The data file {str(path)!r} cannot be opened: {error}.") from None
     except (sqlite3.DatabaseError, OSError) as error:
         raise ConfigurationError(f"The data file {str(path)!r} cannot be used: {error}; name another file.") from None
@@ -402,7 +406,7 @@ def _check_ours(path: Path) -> None:
         )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=0)
     try:
         db.row_factory = sqlite3.Row
@@ -411,7 +415,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN EXCLUSIVE")
-        if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        is_new = db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID
+        if is_new:
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -422,7 +427,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     except BaseException:
         db.close()
         raise
-    return db
+    return db, is_new
 
 
 def _bound_indexes(session: sqlite3.Row, index_ids: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
+from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, _store, speak
 from tests.local.harness import Api, write_docs
 
 Start = Callable[..., LocalService]
@@ -42,6 +42,17 @@ def test_sessions_survive_a_restart_on_the_same_data_file(
     assert again[-1]["is_error"] is False
     assert "skipped_index_ids" not in again[-1]
     assert "How many days of leave?" in next(e for e in again if e["type"] == "thinking")["content"]
+
+
+def test_a_start_without_documents_leaves_what_was_read_before(tmp_path: Path, handbook: Path) -> None:
+    data = tmp_path / "sessions.db"
+    with LocalService(handbook, data=data):
+        pass
+    with LocalService([], data=data):
+        pass
+    read: list[str] = []
+    with LocalService(handbook, data=data, on_progress=lambda done, total, name: read.append(name)):
+        assert read == []
 
 
 def test_a_turn_that_was_running_when_the_process_died_is_closed(
@@ -238,7 +249,7 @@ def test_a_data_file_from_something_else_is_refused_and_left_as_it_was(tmp_path:
         with raises_one_sentence(message):
             LocalService([], data=path).start()
         assert path.read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "other.db", "newer.db", "newer.db-index"}
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "other.db", "newer.db"}
 
 
 @pytest.mark.parametrize(("name", "message"), [("folder", "is a folder"), ("no/such/file.db", "create it")])
@@ -264,6 +275,27 @@ def test_a_data_file_serves_one_service_at_a_time(tmp_path: Path, start: Start, 
     session_id = api.create()
     with raises_one_sentence("in use by another service"):
         LocalService([], data=data).start()
+    assert api.events(session_id) == []
+
+
+def test_of_two_services_that_make_one_data_file_at_the_same_time_one_keeps_it(
+    tmp_path: Path, start: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, first = tmp_path / "sessions.db", list[LocalService]()
+    really_connect = _store._connect
+
+    def be_overtaken(path: Path) -> Any:
+        # The file was not there when it was looked for, and is now.
+        monkeypatch.setattr(_store, "_connect", really_connect)
+        first.append(start(data=data))
+        return really_connect(path)
+
+    monkeypatch.setattr(_store, "_connect", be_overtaken)
+    with raises_one_sentence("in use by another service"):
+        LocalService([], data=data).start()
+    session_id = connect(first[0]).create()
+    first[0].stop()
+    api = connect(start(data=data, api_key=first[0].api_key))
     assert api.events(session_id) == []
 
 
@@ -304,6 +336,21 @@ def test_serving_in_the_foreground_ends_cleanly_on_a_signal(number: int) -> None
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "stopped <LocalService stopped>\n", "")
+
+
+def test_ctrl_c_ends_a_service_that_still_reads_and_the_next_one_goes_on(tmp_path: Path, handbook: Path) -> None:
+    data = tmp_path / "sessions.db"
+    write_docs(handbook, {f"{number:03}.md": f"Text {number}." for number in range(150)})
+
+    def interrupt(done: int, total: int, name: str) -> None:
+        if done == 120:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        LocalService(handbook, data=data, on_progress=interrupt).serve_forever(lambda _: pytest.fail("it serves"))
+    left: list[int] = []
+    with LocalService(handbook, data=data, on_progress=lambda done, total, name: left.append(total)):
+        assert left[0] == 53
 
 
 def test_serving_in_the_foreground_needs_the_main_thread() -> None:
