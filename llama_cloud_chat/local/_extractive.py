@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ._agent import AgentTurn, WireEvent, speak, words_of
@@ -24,7 +25,9 @@ _CONNECTIVE = re.compile(
     re.I,
 )
 _POINTER = re.compile(r"\b(?:it|its|that|this|they|them|their|those|these|else|more|same)\b", re.I)
-_FILE_NAME = re.compile(r"[\w./-]*\.\w+")
+# Looked for only where a word begins: a prompt may be megabytes long.
+_FILE_NAME = re.compile(r"(?<![\w./-])[\w./-]*\.\w+")
+_MOST_FILE_NAMES = 20
 
 
 def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
@@ -110,7 +113,8 @@ def _named_file(turn: AgentTurn) -> dict[str, str] | None:
     """Return the file whose name the prompt spells out, the longest if there are several."""
     prompt = turn.prompt.lower()
     # A name may hold spaces, but its last word is in the prompt.
-    listed = [item for word in _FILE_NAME.findall(prompt) for item in turn.tools.find(word)["items"]]
+    words = islice(dict.fromkeys(match[0] for match in _FILE_NAME.finditer(prompt)), _MOST_FILE_NAMES)
+    listed = [item for word in words for item in turn.tools.find(word)["items"]]
     named = [item for item in listed if _spells_out(prompt, item["file_name"])]
     return max(named, key=lambda item: len(item["file_name"]), default=None)
 

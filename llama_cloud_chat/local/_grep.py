@@ -10,10 +10,10 @@ import regex  # type: ignore[import-untyped]
 
 SECONDS = 1.0
 MAX_PATTERN_CHARS = 400
-# Repetitions are unrolled before anything is matched; unbounded, that alone takes minutes.
+# Repetitions are unrolled before anything is matched; unbounded, that alone takes minutes and gigabytes.
 MAX_REPETITIONS = 2000
 
-_COUNTS = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
+_COUNTS = re.compile(r"(\)?)\s*\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
 
 
 class RefusedPatternError(Exception):
@@ -41,10 +41,21 @@ def find_pattern(pattern: str, text: str) -> Iterator[tuple[int, int]]:
 def _compile(pattern: str) -> Any:
     if len(pattern) > MAX_PATTERN_CHARS:
         raise RefusedPatternError(f"The pattern is longer than {MAX_PATTERN_CHARS} characters.")
-    counts = [number for pair in _COUNTS.findall(pattern) for number in pair if number]
-    if sum(min(int(number[:6]), 10**6) for number in counts) > MAX_REPETITIONS:
+    if _repetitions(pattern) > MAX_REPETITIONS:
         raise RefusedPatternError("The pattern repeats too often; use smaller numbers in its braces.")
     try:
         return regex.compile(pattern, regex.IGNORECASE)
     except (regex.error, RecursionError, OverflowError, ValueError) as error:
         raise RefusedPatternError(f"The pattern is not a regular expression: {error}.") from None
+
+
+def _repetitions(pattern: str) -> int:
+    """Return at most how many things the counts in braces unroll to; those of groups may stand in each other."""
+    ones, groups = 1, 1
+    for closes_group, *counts in _COUNTS.findall(pattern):
+        count = max((min(int(each[:6]), 10**6) for each in counts if each), default=1)
+        if closes_group:
+            groups *= max(count, 1)
+        else:
+            ones += count
+    return ones * groups

@@ -16,7 +16,7 @@ from ._search import Hit, search
 
 MAX_RESULTS = 100
 MAX_FILES = 1000
-# What a model is given of a file at once, unless it asks for less.
+# What a model is given of a file at once; a session keeps all that its tools answered.
 READ_CHARS = 8000
 _WORKERS = 4
 
@@ -126,15 +126,19 @@ class Tools:
         return {"content": self._text(file_id)[offset:end]}
 
     def use(self, name: str, arguments: Mapping[str, Any]) -> ToolUse:
-        """Use a tool by its name; whatever is wrong with that is the result's `error`."""
+        """Use a tool by its name, as a model does; whatever is wrong with that is the result's `error`.
+
+        `read` answers at most 8000 characters at once.
+        """
         given = dict(arguments)
         if name not in TOOL_SCHEMAS:
             return ToolUse(name, given, {"error": f"There is no tool {name!r}; there are {', '.join(TOOL_SCHEMAS)}."})
         problem = _problem(name, given)
         if problem:
             return ToolUse(name, given, {"error": problem})
+        bounded = {"max_length": _at_most(READ_CHARS, given.get("max_length"))} if name == "read" else {}
         try:
-            result: dict[str, Any] = getattr(self, name)(**given)
+            result: dict[str, Any] = getattr(self, name)(**given | bounded)
         except Exception as error:
             return ToolUse(name, given, {"error": f"The tool failed: {type(error).__name__}: {error}"})
         return ToolUse(name, given, result, self._picture(name, given, result))
@@ -187,6 +191,10 @@ def _result(hit: Hit) -> dict[str, Any]:
     }
 
 
+def _at_most(limit: int, wanted: int | None) -> int:
+    return limit if wanted is None else min(wanted, limit)
+
+
 def _schema(description: str, required: Sequence[str], **properties: tuple[str, str]) -> dict[str, Any]:
     return {
         "description": description,
@@ -223,7 +231,7 @@ TOOL_SCHEMAS: dict[str, dict[str, Any]] = {
         ["file_id"],
         file_id=("string", "The file's id, as find or retrieve gave it."),
         offset=("integer", "The character to start from; 0 if left out."),
-        max_length=("integer", f"How many characters to read; at most {READ_CHARS} are useful at once."),
+        max_length=("integer", f"How many characters to read, at most {READ_CHARS}; read on with a larger offset."),
     ),
 }
 """What a model has to know of each tool, its parameters as JSON Schema."""

@@ -137,13 +137,17 @@ class RunningTurn:
         """Let the agent begin; `on_end` is called when the turn is over and written down."""
         self._task = asyncio.create_task(self._run())
         self._task.add_done_callback(lambda _: on_end())
-        threading.Thread(
+        thread = threading.Thread(
             target=_play,
             args=(agent, self._agent_turn, self._mailbox, pace, self._cancelled),
             name=f"agent of {self._agent_turn.session_id}",
             # An agent that hangs must not keep the process from ending.
             daemon=True,
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._mailbox.end(f"The service cannot answer so many at once ({error}); ask again later.")
 
     def cancel(self, reason: str) -> None:
         """End the turn now, whatever the agent is doing."""

@@ -16,7 +16,7 @@ import unicodedata
 MAX_WORDS = 24
 
 _WORD = re.compile(r"\w+(?:[./+\-'\u2019]\w+)*\*?")
-_CAMEL = re.compile(r"\b[A-Za-z]+(?:[0-9]+)?[A-Za-z0-9]*\b")
+_CAMEL = re.compile(r"\b[A-Za-z][A-Za-z0-9]*\b")
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _HYPHENATED = re.compile(r"\b\w+(?:-\w+)+\b")
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")

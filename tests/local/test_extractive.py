@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,3 +128,10 @@ def test_without_an_index_it_says_how_to_give_one() -> None:
 
 def test_the_same_question_is_answered_the_same_way() -> None:
     assert Conversation().ask("Who books the hotels?") == Conversation().ask("Who books the hotels?")
+
+
+def test_a_prompt_that_is_one_endless_word_is_answered_in_bounded_time(chat: Conversation) -> None:
+    began = time.process_time()
+    assert text_of(chat.ask("a" * 200_000)).startswith("I found nothing")
+    assert text_of(chat.ask("1.5 " * 200_000)).startswith("I found nothing")
+    assert time.process_time() - began < 10

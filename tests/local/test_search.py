@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_cloud_chat.local import Tools
-from llama_cloud_chat.local._words import content_words
+from llama_cloud_chat.local._words import content_words, further_forms
 from tests.local.harness import HANDBOOK, library_of
 
 LIBRARY = library_of(handbook=HANDBOOK, other={"leave.md": "Leave the building by the stairs."})
@@ -118,6 +118,11 @@ def test_grep_gives_matches_with_their_offsets(tools: Tools) -> None:
 def test_grep_takes_regular_expressions(tools: Tools) -> None:
     found = tools.grep(file_id(tools, "leave"), r"\d+ days|^# \w+")["items"]
     assert [item["content"] for item in found] == ["# Leave", "30 days"]
+    library = library_of(i={"a.md": "From 192.168.0.17, as 123e4567-e89b-12d3-a456-426614174000."})
+    identifiers = r"(\d{1,3}\.){3}\d{1,3}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    tools = library.tools(["i"])
+    found = tools.grep(file_id(tools, "a.md"), identifiers)["items"]
+    assert [item["content"] for item in found] == ["192.168.0.17", "123e4567-e89b-12d3-a456-426614174000"]
 
 
 @pytest.mark.parametrize("pattern", ["", "|", "x*", "(?=a)"])
@@ -126,7 +131,9 @@ def test_matches_of_nothing_are_left_out(tools: Tools, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(", "[a-", "\\", "a" * 500, "(" * 100 + ")" * 99, "a{9999}" * 50, "x{99999999999}"]
+    "pattern",
+    ["(", "[a-", "\\", "a" * 500, "(" * 100 + ")" * 99, "a{9999}" * 50, "x{99999999999}"]
+    + ["(" * 9 + "a{9}" + "){9}" * 9, "((a{1,99}){1,99} ) {1,99}b", "((a{900}){0,}){3,900}"],
 )
 def test_a_pattern_that_is_none_or_too_large_is_refused_at_once(tools: Tools, pattern: str) -> None:
     began = time.monotonic()
@@ -136,7 +143,7 @@ def test_a_pattern_that_is_none_or_too_large_is_refused_at_once(tools: Tools, pa
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+$", "((a{1,99}){1,99}){1,99}b"])
+@pytest.mark.parametrize("pattern", ["(a+)+$", "((a{1,9}){1,9}){1,9}b"])
 def test_a_pattern_that_explodes_is_refused_in_bounded_time(pattern: str) -> None:
     tools = library_of(i={"a.md": "a" * 50_000 + "c"}).tools(["i"])
     began = time.process_time()
@@ -160,6 +167,14 @@ def test_read_gives_a_part_or_the_whole(tools: Tools) -> None:
     assert tools.read(travel, offset=10**6) == {"content": ""}
     assert tools.read(travel, offset=-5, max_length=-5) == {"content": ""}
     assert tools.read("dfl-unknown") == {"content": ""}
+
+
+def test_a_model_is_given_a_large_file_a_part_at_a_time() -> None:
+    tools = library_of(i={"a.md": "0123456789" * 2000}).tools(["i"])
+    a = file_id(tools, "a.md")
+    for asked in ({}, {"max_length": None}, {"max_length": 10**6}):
+        assert len(tools.use("read", {"file_id": a, **asked}).result["content"]) == 8000
+    assert tools.use("read", {"file_id": a, "offset": 19_998, "max_length": 7}).result == {"content": "89"}
 
 
 def test_content_words_leave_out_what_every_question_holds() -> None:
@@ -210,6 +225,12 @@ def test_a_word_is_found_however_it_is_written(query: str, name: str) -> None:
 @pytest.mark.parametrize("query", ["大阪", "serverhttp", "都京", "signedpre"])
 def test_other_words_are_not_taken_for_these(query: str) -> None:
     assert library_of(code=CODE).tools(["code"]).retrieve(query)["results"] == []
+
+
+def test_an_endless_word_in_a_document_is_looked_at_once() -> None:
+    began = time.process_time()
+    assert further_forms("a" * 100_000 + "_ getURL") == "get URL"
+    assert time.process_time() - began < 5
 
 
 def test_tools_are_used_at_once_and_answer_in_the_order_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:

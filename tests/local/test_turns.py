@@ -209,6 +209,26 @@ def test_an_agent_that_is_no_generator_and_raises_at_once_ends_its_turn(start: S
     assert stop["error"] == "The agent failed: RuntimeError"
 
 
+def test_a_turn_for_which_there_is_no_thread_ends_and_its_session_goes_on(
+    start: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("agent of"):
+            raise RuntimeError("can't start new thread")
+        really_start(thread)
+
+    api = connect(start(agent=lambda turn: speak("text", ["Hello!"])))
+    session_id = api.create()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        (stop,) = api.ask(session_id)
+    assert (stop["type"], stop["is_error"]) == ("stop", True)
+    assert "so many at once (can't start new thread); ask again later" in stop["error"]
+    assert api.ask(session_id)[-1]["is_error"] is False
+
+
 def test_what_an_agent_yields_is_sent_and_kept_to_the_letter(start: Start, connect: Connect) -> None:
     script = [
         {"type": "text_delta", "content": "half an emoji \ud83d"},
