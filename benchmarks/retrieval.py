@@ -21,8 +21,9 @@ from llama_cloud_chat.local._documents import list_installed_packages
 from llama_cloud_chat.local._index import Index
 
 TOP = 5
-# What it was when these questions were written; a change of tokens, passages or ranking must not lower it.
-FLOOR = 0.88
+# A little below what it is, for other versions describe themselves in other words; a change of tokens, passages or
+# ranking must not lower it.
+FLOOR = 0.92
 # Fewer questions say nothing.
 LEAST_QUESTIONS = 15
 
@@ -48,7 +49,7 @@ QUESTIONS = [
     Question("Which standards is fastapi based on, OpenAPI and JSON Schema?", "fastapi", "OpenAPI"),
     Question("What is an ASGI web server?", "uvicorn", "ASGI"),
     Question("uvicorn standard extras uvloop httptools", "uvicorn", "httptools"),
-    Question("lightweight ASGI framework toolkit", "starlette", "ASGI framework"),
+    Question("lightweight ASGI framework toolkit", "starlette", "framework/toolkit"),
     Question("How do I consume server-sent events with httpx?", "httpx-sse", "connect_sse"),
     Question("EventSourceResponse", "sse-starlette", "EventSourceResponse"),
     Question("event source response starlette", "sse-starlette", "EventSourceResponse"),
@@ -66,7 +67,7 @@ QUESTIONS = [
     Question("composable command line interfaces decorators", "click", "command line interface"),
     Question("Mozilla root certificates bundle", "certifi", "Root Certificates"),
     Question("internationalized domain names encoding", "idna", "Internationalized Domain Names"),
-    Question("sans-io HTTP/1.1 protocol bring your own I/O", "h11", "HTTP/1.1"),
+    Question("sans-io HTTP/1.1 protocol bring your own I/O", "h11", "bring-your-own-I/O"),
     Question("structured concurrency on asyncio or trio", "anyio", "structured concurrency"),
     Question("detect encoding of unknown text", "charset-normalizer", "encoding"),
     Question("bindings to PDFium", "pypdfium2", "PDFium"),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from ._agent import AgentTurn, WireEvent, speak, words_of
-from ._sentences import Sentence, sentences, speaks_of, stems
-from ._words import content_words
+from ._sentences import Sentence, lines, sentences, speaks_of, stems
+from ._transcript import unfold
+from ._words import content_words, in_words, pairs_in
 
 _MAX_SENTENCES = 4
 # How good a sentence must be, measured by the best one, to be quoted beside it.
@@ -40,10 +41,15 @@ def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
     yield from speak("thinking", words_of(_thoughts(question)))
     if not turn.tools.index_ids:
         answer = _NO_INDEX
-    elif question.file is None:
-        answer = _compose(question, (yield from _retrieve(turn, question)))
-    else:
+    elif question.file is not None:
         answer = _compose(question, (yield from _look_into(turn, question, question.file)))
+    else:
+        found = yield from _retrieve(turn, question, 1)
+        if question.words and question.carried and not _best(question, found):
+            # Perhaps it does not follow on after all.
+            question = replace(question, carried=[], previous="", said="")
+            found = yield from _retrieve(turn, question, 2)
+        answer = _compose(question, found)
     yield from speak("text", words_of(answer))
 
 
@@ -52,6 +58,7 @@ class _Question:
     """What a prompt asks for.
 
     Attributes:
+        prompt: The user's words.
         words: Its own content words.
         carried: Those of the question it follows on from.
         previous: That question, the last one that stands on its own.
@@ -59,6 +66,7 @@ class _Question:
         said: What the session's answers hold so far, if it follows on from them.
     """
 
+    prompt: str
     words: list[str]
     carried: list[str]
     previous: str
@@ -76,32 +84,37 @@ class _Extract:
 
     content: str
     file_name: str
+    heading: str
     page: int | None
     relevance: float
 
 
 def _understand(turn: AgentTurn) -> _Question:
-    file = _named_file(turn)
-    words = content_words(turn.prompt)
+    earlier, prompt = unfold(turn.prompt)
+    asked = (event["content"] for event in turn.history if event.get("type") == "user_input")
+    earlier = [each for told, last in map(unfold, asked) for each in (*told, last)] + earlier
+    file = _named_file(turn, prompt)
+    words = content_words(prompt)
     if file is not None:
         names = _names(file["file_name"])
         words = [word for word in words if word not in names]
     carried: list[str] = []
     previous = ""
-    earlier = [event["content"] for event in turn.history if event.get("type") == "user_input"]
-    following = file is None and _follows(turn.prompt, words)
+    following = file is None and _follows(prompt, words)
     # A follow-up may follow a follow-up: go back to the question that stands on its own.
     while following and earlier:
-        prompt = earlier.pop()
-        previous = " ".join(prompt.split())
-        carried = [*content_words(prompt), *carried]
-        following = _follows(prompt, content_words(prompt))
+        before = earlier.pop()
+        previous = " ".join(before.split())
+        carried = [*content_words(before), *carried]
+        following = _follows(before, content_words(before))
     carried = [word for word in dict.fromkeys(carried) if word not in words]
-    return _Question(words, carried, previous, file, _said(turn) if previous else "")
+    return _Question(prompt, words, carried, previous, file, _said(turn) if previous else "")
 
 
 def _follows(prompt: str, words: Sequence[str]) -> bool:
-    return len(words) < 2 or (len(words) <= 4 and bool(_CONNECTIVE.match(prompt) or _POINTER.search(prompt)))
+    is_fragment = len(prompt.split()) <= 2 and not pairs_in(prompt)
+    points_back = len(words) <= 4 and (_CONNECTIVE.match(prompt) or _POINTER.search(prompt))
+    return not words or is_fragment or bool(points_back)
 
 
 def _said(turn: AgentTurn) -> str:
@@ -109,9 +122,9 @@ def _said(turn: AgentTurn) -> str:
     return " ".join(" ".join(answers).split())
 
 
-def _named_file(turn: AgentTurn) -> dict[str, str] | None:
+def _named_file(turn: AgentTurn, prompt: str) -> dict[str, str] | None:
     """Return the file whose name the prompt spells out, the longest if there are several."""
-    prompt = turn.prompt.lower()
+    prompt = prompt.lower()
     # A name may hold spaces, but its last word is in the prompt.
     words = islice(dict.fromkeys(match[0] for match in _FILE_NAME.finditer(prompt)), _MOST_FILE_NAMES)
     listed = [item for word in words for item in turn.tools.find(word)["items"]]
@@ -152,22 +165,26 @@ def _use(turn: AgentTurn, number: int, name: str, **arguments: Any) -> Generator
     return use.result
 
 
-def _retrieve(turn: AgentTurn, question: _Question) -> Generator[WireEvent, None, list[_Extract]]:
-    """Search the indexes and keep what speaks of enough of the question."""
+def _retrieve(turn: AgentTurn, question: _Question, number: int) -> Generator[WireEvent, None, list[_Extract]]:
+    """Search the indexes and keep what speaks of enough of the question, and not of the one before it alone."""
     words = question.all_words
-    answer = yield from _use(turn, 1, "retrieve", query=" ".join(words) or turn.prompt, top_k=6)
+    answer = yield from _use(turn, number, "retrieve", query=" ".join(words) or question.prompt, top_k=6)
     # A long question has words that no answer needs; of a short one, most must be there.
     needed = 0.5 if len(words) <= 3 else 0.3
-    return [
+    extracts = [
         _Extract(
             result["content"],
             result["metadata"]["file_name"],
+            result["metadata"]["heading"],
             result["static_fields"]["page_range_start"],
             result["score"] * result["rerank_score"],
         )
         for result in answer["results"]
         if words and result["rerank_score"] >= needed
     ]
+    if not question.carried or not question.words:
+        return extracts
+    return [extract for extract in extracts if any(speaks_of(word, _held(extract)) for word in question.words)]
 
 
 def _look_into(
@@ -182,7 +199,7 @@ def _look_into(
             return []
         offset = max(_densest(found["items"], question.words) - _LEAD_CHARS, 0)
     reading = yield from _use(turn, 2, "read", file_id=file_id, offset=offset, max_length=_READ_CHARS)
-    return [_Extract(_whole_lines(reading["content"], offset), file["file_name"], None, 1.0)]
+    return [_Extract(_whole_lines(reading["content"], offset), file["file_name"], "", None, 1.0)]
 
 
 def _densest(items: Sequence[dict[str, Any]], words: Sequence[str]) -> int:
@@ -215,30 +232,40 @@ def _compose(question: _Question, extracts: Sequence[_Extract]) -> str:
 
 
 def _best(question: _Question, extracts: Sequence[_Extract]) -> list[str]:
-    """Return the sentences that say most of what is asked, as they go into the answer."""
+    """Return what says most of what is asked, as it goes into the answer: sentences, else single lines."""
+    return _chosen(question, extracts, sentences) or _chosen(question, extracts, lines)
+
+
+def _chosen(
+    question: _Question, extracts: Sequence[_Extract], cut: Callable[[str], Iterable[Sentence]]
+) -> list[str]:
     weights = _weights(question, extracts)
     top = max((extract.relevance for extract in extracts), default=0.0) or 1.0
     scored: dict[str, tuple[float, str]] = {}
     for extract in extracts:
-        name = stems(extract.file_name)
-        # What the file's name says holds for each of its sentences, and sets none of them apart.
+        name = stems(f"{extract.file_name} {extract.heading}")
+        # What the file's name or the heading says holds for each sentence below it, and sets none of them apart.
         around = sum(weight for word, weight in weights.items() if speaks_of(word, name))
         telling = {word: each for word, each in weights.items() if not speaks_of(word, name)} or weights
-        for sentence in sentences(extract.content):
+        for sentence in cut(extract.content):
             if sentence.text in scored or sentence.text in question.said:
                 continue
             held = stems(sentence.text + sentence.code)
             inside = sum(weight for word, weight in telling.items() if speaks_of(word, held))
-            if inside or not weights:
+            if inside or around or not weights:
                 score = (inside + around / 2) * (0.5 + extract.relevance / top / 2)
                 scored[sentence.text] = score, _quote(sentence, extract)
     best = sorted(scored.values(), key=lambda pair: -pair[0])[:_MAX_SENTENCES]
     return [text for score, text in best if score >= _LEAST_SHARE * best[0][0]]
 
 
+def _held(extract: _Extract) -> set[str]:
+    return stems(f"{extract.file_name} {extract.heading} {extract.content}")
+
+
 def _weights(question: _Question, extracts: Sequence[_Extract]) -> dict[str, float]:
     """Weigh each word: one that every extract holds says little about which sentence to take."""
-    held = [stems(f"{extract.file_name} {extract.content}") for extract in extracts]
+    held = [_held(extract) for extract in extracts]
 
     def weight(word: str) -> float:
         holding = sum(speaks_of(word, each) for each in held)
@@ -255,4 +282,5 @@ def _quote(sentence: Sentence, extract: _Extract) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
+    words = in_words(words)
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

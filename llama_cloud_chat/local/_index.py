@@ -37,7 +37,7 @@ _WEIGHTS = "1.0, 2.0, 3.0, 0.5"
 # "LCI1": marks the file as ours, so that nothing else is ever thrown away.
 _APPLICATION_ID = 0x4C434931
 # One more whenever readers, passages or words change: what older ones made is then thrown away.
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE files (
     number INTEGER PRIMARY KEY,
@@ -171,19 +171,18 @@ class Index:
             text: str = db.execute("SELECT text FROM files WHERE file_id = ?", (file_id,)).fetchone()[0]
             return text
 
-    def candidates(self, match: str, index_ids: Sequence[str], limit: int) -> list[tuple[int, float]]:
-        """Return the best passages by BM25, and their scores."""
+    def candidates(self, match: str, index_ids: Sequence[str], limit: int) -> list[int]:
+        """Return the best passages by BM25."""
         with self._reading() as db:
             rows = db.execute(
                 # FTS5 gives better passages a smaller rank.
-                f"SELECT words.rowid, -bm25(words, {_WEIGHTS}) AS score FROM words"  # noqa: S608
+                f"SELECT words.rowid FROM words"  # noqa: S608
                 " JOIN passages ON passages.number = words.rowid JOIN files ON files.number = passages.file"
                 f" WHERE words MATCH ? AND files.index_id IN ({_marks(index_ids)})"
-                " ORDER BY score DESC, words.rowid LIMIT ?",
+                f" ORDER BY bm25(words, {_WEIGHTS}), words.rowid LIMIT ?",
                 (match, *index_ids, limit),
             )
-            # With few passages BM25 may weigh a word that most of them hold at nothing or less.
-            return [(number, max(score, 1e-6)) for number, score in rows]
+            return [number for (number,) in rows]
 
     def count(self, match: str) -> int:
         """Return how many passages match."""
@@ -191,14 +190,15 @@ class Index:
             count: int = db.execute("SELECT count(*) FROM words WHERE words MATCH ?", (match,)).fetchone()[0]
             return count
 
-    def among(self, match: str, numbers: Sequence[int]) -> set[int]:
-        """Return which of the given passages match."""
+    def scores(self, match: str, numbers: Sequence[int]) -> dict[int, float]:
+        """Return which of the given passages match, and how well by BM25."""
         with self._reading() as db:
             rows = db.execute(
-                f"SELECT rowid FROM words WHERE words MATCH ? AND rowid IN ({_marks(numbers)})",  # noqa: S608
+                f"SELECT rowid, -bm25(words, {_WEIGHTS}) FROM words WHERE words MATCH ?"  # noqa: S608
+                f" AND rowid IN ({_marks(numbers)})",
                 (match, *numbers),
             )
-            return {number for (number,) in rows}
+            return dict(rows.fetchall())
 
     def passage(self, number: int) -> FoundPassage:
         """Return a passage that is there."""

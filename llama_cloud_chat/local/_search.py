@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ._index import FoundPassage, Index
-from ._words import match_of, prefix_of, query_words
+from ._words import is_pair, match_of, prefix_of, query_words
 
 _CANDIDATES = 60
 _LEAST_PREFIX = 3
+# What FTS5 makes of a word that more than half of the passages hold, and how much repeating a word can count.
+_LEAST_IDF = 1e-6
+_MOST_REPEATED = 2.2
 
 
 @dataclass(frozen=True)
@@ -34,30 +37,49 @@ def search(index: Index, query: str, index_ids: Sequence[str], top_k: int) -> li
     words = query_words(query)
     if not words or not index_ids or top_k < 1:
         return []
-    weighed = [_match(index, word) for word in words]
-    matches, weights = [match for match, _ in weighed], [weight for _, weight in weighed]
-    candidates = index.candidates(" OR ".join(matches), index_ids, _CANDIDATES)
-    numbers = [number for number, _ in candidates]
-    held = [index.among(match, numbers) for match in matches]
+    terms = [_term(index, word) for word in words]
+    numbers = index.candidates(" OR ".join(term.match for term in terms), index_ids, _CANDIDATES)
+    held = [(term, index.scores(term.match, numbers)) for term in terms]
+    everything = sum(term.weight for term in terms)
 
-    def share(number: int) -> float:
-        return sum(weight for weight, holding in zip(weights, held, strict=True) if number in holding) / sum(weights)
+    def hit(number: int) -> tuple[float, float]:
+        found = [(term, scores[number]) for term, scores in held if number in scores]
+        score = sum(term.weight * min(score / term.idf, _MOST_REPEATED) for term, score in found)
+        return score, sum(term.weight for term, _ in found) / everything
 
     # BM25 alone lets one rare word repeated often outrank a passage that speaks of everything asked for.
     ranked = sorted(
-        ((number, score, share(number)) for number, score in candidates),
+        ((number, *hit(number)) for number in numbers),
         key=lambda candidate: (-candidate[1] * candidate[2] ** 2, candidate[0]),
     )
-    return [Hit(index.passage(number), score, each) for number, score, each in ranked[:top_k]]
+    return [Hit(index.passage(number), score, share) for number, score, share in ranked[:top_k]]
 
 
-def _match(index: Index, word: str) -> tuple[str, float]:
-    """Return what to ask the index for, and how much the word weighs."""
+@dataclass(frozen=True)
+class _Term:
+    """A word of a query.
+
+    Attributes:
+        match: What to ask the index for.
+        weight: How much it says. Unlike FTS5's `idf` it never comes to nothing, however few passages there are.
+        idf: What FTS5 has multiplied its scores with.
+    """
+
+    match: str
+    weight: float
+    idf: float
+
+
+def _term(index: Index, word: str) -> _Term:
     match = match_of(word)
     holding = index.count(match)
     if not holding and len(word) >= _LEAST_PREFIX:
         # Perhaps only the beginning of a word was given.
         match = prefix_of(word)
         holding = index.count(match)
-    # A word that no passage holds weighs most: an answer that leaves it out has missed the question.
-    return match, math.log(1 + (index.passages + 1) / (holding + 0.5))
+    # A pair of characters that no passage holds may be the end of one word and the beginning of another.
+    says_nothing = is_pair(word) and not holding
+    idf = math.log((index.passages - holding + 0.5) / (holding + 0.5))
+    # A word that no passage holds weighs as much as the rarest: an answer that leaves it out has missed the question.
+    weight = 0.0 if says_nothing else math.log(1 + (index.passages + 1) / (max(holding, 1) + 0.5))
+    return _Term(match, weight, max(idf, _LEAST_IDF))

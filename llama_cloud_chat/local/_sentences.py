@@ -6,15 +6,21 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import regex  # type: ignore[import-untyped]
+
+from ._words import pairs_in
+
 MAX_CODE_CHARS = 600
 
 _CODE = re.compile(r"^[ \t]*(```+|~~~+)[^\n]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[`*A-Z0-9])")
+# Letters without upper and lower case may begin a sentence too.
+_SENTENCE_END = regex.compile(r"(?<=[.!?…])\s+(?=[\"'(\[`*\p{Lu}\p{Lo}\p{N}])|(?<=[。！？])\s*(?=\S)")
 # HTML, pictures, badges, directives, field lists, tables, headings, rules and link targets are not prose.
 _MARKUP = re.compile(r"\s*(?:<|\[?!\[|\.\. |\.\.$|:[\w-]+:|\||#{1,6}\s|[=\-~^*#`+_]{3,}\s*$|\[[^\]]+\]:|>>> |\$ )")
 _UNDERLINE = re.compile(r"\s*([=\-~^\"'`#*+:._])\1{2,}\s*$")
 _WORD = re.compile(r"\w+")
+_AROUND_LINE = re.compile(r"^[\s#>|*+\-]+|[\s#|]+$")
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,17 @@ def sentences(passage: str) -> Iterator[Sentence]:
     yield from _plain(_prose(passage[start:]))
 
 
+def lines(passage: str) -> Iterator[Sentence]:
+    """Yield the lines of `passage` as they are, but for the markup around them: tables, captions and headings too."""
+    for line in passage.splitlines():
+        words = _AROUND_LINE.sub("", line)
+        if _WORD.search(words):
+            yield Sentence(words)
+
+
 def stems(text: str) -> set[str]:
     """Return the words of `text` in lower case, without their commonest endings."""
-    return {_stem(word.lower()) for word in _WORD.findall(text)}
+    return {_stem(word.lower()) for word in _WORD.findall(text)}.union(pairs_in(text))
 
 
 def speaks_of(word: str, text_stems: set[str]) -> bool:
@@ -64,8 +78,9 @@ def _prose(text: str) -> Iterator[str]:
         unit = " ".join(" ".join(lines).split())
         is_item = bool(_LIST_ITEM.match(lines[0]))
         for sentence in _SENTENCE_END.split(_LIST_ITEM.sub("", unit, count=1) if is_item else unit):
-            # A line of one or two words is a caption or a name, unless it is a point of a list.
-            if len(_WORD.findall(sentence)) >= (2 if is_item else 4):
+            # A line of two or three words is a caption or a name, unless it is a point of a list or ends as one does.
+            least = 2 if is_item else 3 if sentence.endswith((".", "!", "?")) else 4
+            if len(_WORD.findall(sentence)) + len(pairs_in(sentence)) >= least:
                 yield sentence
 
 

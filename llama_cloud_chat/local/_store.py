@@ -24,6 +24,8 @@ from typing import Any
 
 from llama_cloud_chat._errors import ConfigurationError
 
+from ._transcript import unfold
+
 MAX_TITLE_CHARS = 60
 
 # "LCC1": marks the file as ours, so that no other program's database is ever written to.
@@ -355,8 +357,11 @@ def job_metadata(stop: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_title(message: str) -> str:
-    """Shorten a message to a title: one line, cut at a word where one ends in time."""
-    line = " ".join(message.split())
+    """Shorten a message to a title: one line, cut at a word where one ends in time.
+
+    Of one that tells a conversation again, what is asked is what counts.
+    """
+    line = " ".join(unfold(message)[1].split())
     if len(line) <= MAX_TITLE_CHARS:
         return line
     head = line[: MAX_TITLE_CHARS - 1]

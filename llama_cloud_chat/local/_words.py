@@ -5,13 +5,14 @@ enough for three kinds of words, so passages are indexed with further forms of t
 
 - identifiers: `ChatClient` is also `chat client` (`max_retries` the tokenizer splits by itself);
 - hyphens: `pre-signed` is also `presigned`;
-- scripts without spaces: every two neighbouring characters are a word.
+- scripts without spaces: every two neighbouring characters are a word, in a text and in a query.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 MAX_WORDS = 24
 
@@ -24,9 +25,9 @@ _STOP_WORDS = frozenset(
     """a about above after again all also am an and any anybody are as at be because been before being
     below between both but by can could did do does doing done down during each else even few for
     from further get gets give gives go got had has have having he her here hers him his how however
-    i if in into is it its itself just know let like make makes many may me might mine more most
+    i if in into is it its itself just know let like long make makes many may me might mine more most
     much must my need no nor not now of off on once one only onto or other our out over own please
-    put really same say says shall she should show since so some something still such tell than that
+    put really same say says shall she should show since so some something still such take takes tell than that
     the their them then there these they thing things this those through to too under until up upon
     us use used using very want was way we well were what whatever when where whether which while
     who whom whose why will with within without work works would yes yet you your""".split()  # noqa: SIM905 - two hundred quoted words are no easier to read
@@ -46,8 +47,9 @@ def query_words(text: str, *, fallback: bool = True) -> list[str]:
         fallback: Whether a text of stop words only is searched for these.
     """
     words: dict[str, str] = {}
-    for word in _WORD.findall(unicodedata.normalize("NFC", text)):
-        words.setdefault(word.lower(), word)
+    for written in _WORD.findall(unicodedata.normalize("NFC", text)):
+        for word in _split_unspaced(written):
+            words.setdefault(word.lower(), word)
     ordered = list(words.values())
     telling = [word for word in ordered if word.lower() not in _STOP_WORDS]
     return (telling or ordered if fallback else telling)[:MAX_WORDS]
@@ -58,13 +60,34 @@ def match_of(word: str) -> str:
     if word.endswith("*") or (len(word) == 1 and _UNSPACED.match(word)):
         return prefix_of(word)
     forms = [word]
-    if _UNSPACED.search(word):
-        forms = [" ".join(_split_unspaced(word))]
     if _is_camel(word):
         forms.append(" ".join(_HUMP.findall(word)))
     if "-" in word:
         forms.append(word.replace("-", ""))
     return "(" + " OR ".join(_quoted(form) for form in forms) + ")"
+
+
+def is_pair(word: str) -> bool:
+    """Whether this is a pair of characters from a script without spaces."""
+    return len(word) == 2 and _UNSPACED.fullmatch(word) is not None
+
+
+def pairs_in(text: str) -> list[str]:
+    """Return the pairs of characters that stand for words in scripts without spaces."""
+    return [pair for run in _UNSPACED.findall(text) for pair in _pairs(run)]
+
+
+def in_words(words: Sequence[str]) -> list[str]:
+    """Return words for people to read: pairs that overlap as the run of characters they were."""
+    whole: list[str] = []
+    last = ""
+    for word in words:
+        if is_pair(word) and is_pair(last) and last[1] == word[0]:
+            whole[-1] += word[1]
+        else:
+            whole.append(word)
+        last = word
+    return whole
 
 
 def prefix_of(word: str) -> str:
@@ -76,8 +99,7 @@ def further_forms(text: str) -> str:
     """Return the forms under which words of `text` are to be found beside their own."""
     forms = [" ".join(_HUMP.findall(word)) for word in _CAMEL.findall(text) if _is_camel(word)]
     forms += [word.replace("-", "") for word in _HYPHENATED.findall(text)]
-    for run in _UNSPACED.findall(unicodedata.normalize("NFC", text)):
-        forms.append(" ".join(_pairs(run)))
+    forms += pairs_in(unicodedata.normalize("NFC", text))
     return "\n".join(dict.fromkeys(forms))
 
 
@@ -92,7 +114,7 @@ def _split_unspaced(word: str) -> list[str]:
     for run in _UNSPACED.finditer(word):
         pieces += [word[at : run.start()], *_pairs(run[0])]
         at = run.end()
-    return [piece for piece in [*pieces, word[at:]] if piece]
+    return [piece for piece in [*pieces, word[at:]] if _WORD.search(piece)]
 
 
 def _pairs(run: str) -> list[str]:

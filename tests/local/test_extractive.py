@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from llama_cloud_chat import Message, render_transcript
 from llama_cloud_chat.local import AgentTurn, extractive_agent
 from llama_cloud_chat.local._store import encode
+from llama_cloud_chat.local._tools import Library
 from tests.local.harness import HANDBOOK, library_of
 
 LIBRARY = library_of(handbook=HANDBOOK)
@@ -19,15 +21,16 @@ INDEXES = ["handbook"]
 class Conversation:
     """Asks the agent, turn after turn."""
 
-    def __init__(self, index_ids: Sequence[str] = INDEXES) -> None:
+    def __init__(self, index_ids: Sequence[str] = INDEXES, library: Library = LIBRARY) -> None:
         self.history: list[dict[str, Any]] = []
         self.index_ids = index_ids
+        self.library = library
         self.number = 0
 
     def ask(self, prompt: str) -> list[dict[str, Any]]:
         self.number += 1
         past = [encode(event) for event in self.history]
-        turn = AgentTurn("ses-1", self.number, prompt, LIBRARY.tools(self.index_ids), past=past)
+        turn = AgentTurn("ses-1", self.number, prompt, self.library.tools(self.index_ids), past=past)
         events = [event for event in extractive_agent(turn) if not event["type"].endswith("_delta")]
         self.history += [{"type": "user_input", "content": prompt}, *events, {"type": "stop"}]
         return events
@@ -124,6 +127,50 @@ def test_without_an_index_it_says_how_to_give_one() -> None:
     events = Conversation([]).ask("How many days?")
     assert calls_in(events) == []
     assert "index_ids" in text_of(events)
+
+
+@pytest.mark.parametrize(
+    ("document", "prompt", "answer"),
+    [
+        ("The sky is blue today.", "What colour is the sky?", "The sky is blue today."),
+        ("# Refunds\n\nThey take five days.\n", "How long do refunds take?", "They take five days."),
+        ("Refunds: five days.", "How long do refunds take?", "Refunds: five days."),
+        ("wifi password: hunter2", "What is the wifi password?", "wifi password: hunter2"),
+        ("Elephants", "What about elephants?", "Elephants"),
+        ("| fruit | price |\n|---|---|\n| apple | 3 |\n", "the price of an apple", "apple | 3"),
+        ("年假为三十天。未使用的天数在三月底到期。", "年假有几天？", "年假为三十天。"),
+        ("設定ファイルは zephyr.toml です。", "設定ファイルは何ですか", "設定ファイルは zephyr.toml です。"),
+        ("Гостиницы бронирует офис. Отпуск составляет месяц.", "Кто бронирует гостиницы?", "Гостиницы бронирует офис."),
+    ],
+)
+def test_words_that_are_there_are_found_in_a_single_short_document(document: str, prompt: str, answer: str) -> None:
+    chat = Conversation(["tiny"], library_of(tiny={"a.txt": document}))
+    events = chat.ask(prompt)
+    assert f"{answer} (a.txt)" in text_of(events).split("\n\n")
+    assert all(result["score"] >= 0.1 for result in events[2]["result"]["results"])
+
+
+def test_a_word_in_another_script_is_shown_as_it_was_written(chat: Conversation) -> None:
+    assert text_of(chat.ask("年假有几天？")) == "I found nothing in the indexes about 年假有几天."
+
+
+@pytest.mark.parametrize("prompt", ["What about hotels?", "What does breakfast cost?"])
+def test_a_follow_up_that_the_old_question_has_nothing_to_do_with_is_answered_by_itself(
+    chat: Conversation, prompt: str
+) -> None:
+    chat.ask("How many days of paid leave are there?")
+    events = chat.ask(prompt)
+    assert "travel.txt" in text_of(events)
+    assert "leave.md" not in text_of(events)
+
+
+def test_a_conversation_told_in_one_prompt_is_understood_as_one(chat: Conversation) -> None:
+    told = [Message("user", "How many days of paid leave are there?"), Message("assistant", "Thirty (leave.md)")]
+    events = chat.ask(render_transcript([*told, Message("user", "And when sick?")]))
+    assert thinking_of(events).startswith("The question is about sick. It follows on from \"How many days of paid leave")
+    assert "doctor's note" in text_of(events)
+    again = chat.ask("And what else?")
+    assert 'It follows on from "How many days of paid leave are there?"' in thinking_of(again)
 
 
 def test_the_same_question_is_answered_the_same_way() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from llama_cloud_chat import Message, render_transcript
 from llama_cloud_chat.local import LocalService
 from tests.local.harness import Api, write_docs
 
@@ -241,6 +242,13 @@ def test_the_title_comes_from_the_first_prompt_and_can_be_set(api: Api) -> None:
     answer = api.http.post(f"/api/v1/chat/{session_id}/title", json={"first_message": "Leave"})
     assert answer.json()["generated_title"] == "Leave"
     assert field_of(api.http.post(f"/api/v1/chat/{session_id}/title", json={})) == ["body", "first_message"]
+
+
+def test_the_title_of_a_fork_comes_from_what_was_asked_there(api: Api) -> None:
+    session_id = api.create()
+    told = [Message("user", "How many days?"), Message("assistant", "Thirty."), Message("user", "And when sick?")]
+    api.ask(session_id, render_transcript(told))
+    assert api.summary(session_id)["generated_title"] == "And when sick?"
 
 
 def test_a_deleted_session_is_gone(api: Api) -> None:
