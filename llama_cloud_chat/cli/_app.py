@@ -136,7 +136,13 @@ def chat(
     session: Annotated[
         str | None, typer.Option(metavar="ID", help="Go on in this session; without it a new one begins.")
     ] = None,
-    index: Annotated[list[str] | None, typer.Option(metavar="ID", help="An index to ask; may be given again.")] = None,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="An index to ask; may be given again. Without it, those of the session or of LLAMA_CLOUD_INDEX_IDS.",
+        ),
+    ] = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="Plain text; with a question on stdin, print the answer alone.")
     ] = False,

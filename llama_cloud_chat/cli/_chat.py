@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
 from llama_cloud_chat._wording import clean, clean_line, count
+from llama_cloud_chat.local._transcript import unfold
 
 from ._connection import Connection, Reached, connect
 from ._safe import complain
@@ -149,6 +150,11 @@ class _Keyboard:
     def run(self) -> None:
         if self._talk.session_id is not None:
             self._greet()
+        elif not self._talk.index_ids:
+            self._screen.line(
+                "No index is asked, so the agent may have no documents to look into; name one with --index ID.",
+                style="dim",
+            )
         self._screen.line("Ask something. /help lists the commands, /quit or Ctrl-D leaves.", style="dim")
         for line in read_lines(self._complete, is_plain=not self._screen.is_live):
             self._take(line)
@@ -254,7 +260,9 @@ class _Keyboard:
 
     def _read_turns(self) -> list[Turn]:
         turns = self._talk.client.retrieve(self._session()).turns
-        self._prompts = {turn.number: clean_line(turn.prompt, 60) for turn in turns if turn.number is not None}
+        self._prompts = {
+            turn.number: clean_line(unfold(turn.prompt)[1], 60) for turn in turns if turn.number is not None
+        }
         return turns
 
     def _complete(self, line: str) -> list[tuple[str, str]]:

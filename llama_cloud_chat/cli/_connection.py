@@ -21,6 +21,8 @@ else:
 
 _PROGRAM = "llama-cloud-chat"
 _KEY_VARIABLES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
+INDEX_VARIABLE = "LLAMA_CLOUD_INDEX_IDS"
+"""The indexes to ask where none are named, with spaces or commas between them."""
 _ADDRESS = ("base_url", "project_id", "organization_id")
 _PROFILE_KEYS = (*_ADDRESS, "api_key_env", "api_key")
 
@@ -109,7 +111,7 @@ def connect(connection: Connection) -> Iterator[Reached]:
             yield Reached(client, service.index_ids)
         return
     with ChatClient(**_client_arguments(connection)) as client:
-        yield Reached(client, [])
+        yield Reached(client, os.environ.get(INDEX_VARIABLE, "").replace(",", " ").split())
 
 
 def config_file() -> Path:

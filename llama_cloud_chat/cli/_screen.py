@@ -24,6 +24,7 @@ from llama_cloud_chat import (
     TurnStream,
 )
 from llama_cloud_chat._wording import brief, call_line, clean, clean_line, count, pages_of
+from llama_cloud_chat.local._transcript import unfold
 
 from ._live import LiveMarkdown
 
@@ -170,9 +171,11 @@ class Screen:
         self.end_paragraph()
         for turn in turns[-_MOST_ROWS:]:
             tools = ", ".join(dict.fromkeys(clean_line(run.name, 40) for run in turn.tool_calls)) or "no tools"
-            self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), clean_line(turn.prompt)))
+            told, asked = unfold(turn.prompt)
+            forked = f"knows {count(len(told), 'question')} of the session before; " if told else ""
+            self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), clean_line(asked)))
             self._indented(clean_line(turn.text) or _why_empty(turn))
-            self._indented(f"({clean_line(tools)}; {count(len(turn.sources), 'source')})", style="dim")
+            self._indented(f"({forked}{clean_line(tools)}; {count(len(turn.sources), 'source')})", style="dim")
         self._say_how_many_more(len(turns), "earlier ")
 
     def _indented(self, text: str, style: str = "") -> None:

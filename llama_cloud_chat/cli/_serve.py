@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from llama_cloud_chat._wording import clean_line
 from llama_cloud_chat.local import LocalService
 
+from ._connection import INDEX_VARIABLE
 from ._safe import complain
 
 
@@ -84,11 +85,13 @@ def _warnings_as_sentences() -> Iterator[None]:
 
 
 def _announce(service: LocalService, *, shows_key: bool) -> None:
-    lines = [f"The chat API listens on {service.base_url} (Ctrl-C stops it). In another terminal:", ""]
+    key = "" if shows_key else ", with the LLAMA_CLOUD_API_KEY that is set here"
+    lines = [f"The chat API listens on {service.base_url} (Ctrl-C stops it). In another terminal{key}:", ""]
     lines.append(f"  export LLAMA_CLOUD_BASE_URL={service.base_url}")
     if shows_key:
         lines.append(f"  export LLAMA_CLOUD_API_KEY={service.api_key}")
-    lines += ["", "Indexes:"]
+    lines.append(f"  export {INDEX_VARIABLE}={','.join(service.index_ids)}")
+    lines += ["  llama-cloud-chat chat", "", "Indexes:"]
     lines += [f"  {index_id}  {clean_line(name)}" for index_id, name in service.index_names.items()]
     lines += [clean_line(f"Left out {skipped.path}: {skipped.reason}.", 400) for skipped in service.skipped]
     print("\n".join(lines), flush=True)

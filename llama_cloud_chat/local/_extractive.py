@@ -236,9 +236,7 @@ def _best(question: _Question, extracts: Sequence[_Extract]) -> list[str]:
     return _chosen(question, extracts, sentences) or _chosen(question, extracts, lines)
 
 
-def _chosen(
-    question: _Question, extracts: Sequence[_Extract], cut: Callable[[str], Iterable[Sentence]]
-) -> list[str]:
+def _chosen(question: _Question, extracts: Sequence[_Extract], cut: Callable[[str], Iterable[Sentence]]) -> list[str]:
     weights = _weights(question, extracts)
     top = max((extract.relevance for extract in extracts), default=0.0) or 1.0
     scored: dict[str, tuple[float, str]] = {}

@@ -15,7 +15,7 @@ MAX_CODE_CHARS = 600
 _CODE = re.compile(r"^[ \t]*(```+|~~~+)[^\n]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+")
 # Letters without upper and lower case may begin a sentence too.
-_SENTENCE_END = regex.compile(r"(?<=[.!?…])\s+(?=[\"'(\[`*\p{Lu}\p{Lo}\p{N}])|(?<=[。！？])\s*(?=\S)")
+_SENTENCE_END = regex.compile(r"(?<=[.!?…])\s+(?=[\"'(\[`*\p{Lu}\p{Lo}\p{N}])|(?<=[\u3002\uff01\uff1f])\s*(?=\S)")
 # HTML, pictures, badges, directives, field lists, tables, headings, rules and link targets are not prose.
 _MARKUP = re.compile(r"\s*(?:<|\[?!\[|\.\. |\.\.$|:[\w-]+:|\||#{1,6}\s|[=\-~^*#`+_]{3,}\s*$|\[[^\]]+\]:|>>> |\$ )")
 _UNDERLINE = re.compile(r"\s*([=\-~^\"'`#*+:._])\1{2,}\s*$")

@@ -241,9 +241,7 @@ class LocalService:
             KeyboardInterrupt: Ctrl-C came while the documents were still being read.
         """
         if threading.current_thread() is not threading.main_thread():
-            raise ConfigurationError(
-                "serve_forever() must be called from the main thread; elsewhere use a with block."
-            )
+            raise ConfigurationError("serve_forever() must be called from the main thread; elsewhere use a with block.")
         with self, _until_signalled() as wait:
             if on_ready is not None:
                 on_ready(self)

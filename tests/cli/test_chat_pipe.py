@@ -72,6 +72,12 @@ def test_a_session_that_is_not_there_is_told_of(run):
 
 def test_indexes_are_passed_on(run, service):
     assert_one_sentence(run("chat", "--index", "idx-none", stdin="one"), "idx-none")
+    usual = {"LLAMA_CLOUD_INDEX_IDS": "idx-usual, idx-too"}
+    assert_one_sentence(run("chat", stdin="one", env=usual), "idx-usual")
+    assert_one_sentence(run("chat", "--index", "idx-none", stdin="one", env=usual), "idx-none")
+    run("chat", stdin="one")
+    (session,) = sessions_of(service)
+    assert run("chat", "--session", session.session_id, stdin="two").stdout == "You said: two\n"
 
 
 def test_a_wrong_key_is_told_of_and_not_shown(run):

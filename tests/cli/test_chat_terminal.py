@@ -29,6 +29,13 @@ def test_an_answer_is_shown_as_markdown_while_it_is_being_written(chat, actor):
     assert chat.text.count("first") == 1
 
 
+def test_a_chat_without_an_index_says_so_before_anything_is_asked(chat, run):
+    chat.wait_for("No index is asked")
+    with run.in_terminal("chat", LLAMA_CLOUD_INDEX_IDS="idx-1") as other:
+        other.wait_for("Ask something")
+        assert "No index" not in other.text
+
+
 def test_a_turn_shows_thinking_tools_answer_and_how_to_see_the_sources(chat):
     chat.ask("search")
     chat.wait_for("1 source; /sources shows them.")
@@ -150,6 +157,10 @@ def test_a_fork_begins_a_session_that_knows_the_turns_up_to_the_one_named(chat, 
     chat.ask("delta")
     chat.wait_for("You said: delta")
     assert len(turns_of(service, forked.session_id)) == 2
+    chat.ask("/history")
+    chat.wait_for("1. You: gamma")
+    chat.wait_for("(knows 1 question of the session before; no tools; 0 sources)")
+    assert forked.generated_title == "gamma"
 
 
 def test_a_fork_from_the_last_turn_is_a_new_session_too(chat, service):

@@ -37,9 +37,8 @@ def serving(home):
                 line = process.stdout.readline()
                 assert line, f"serve ended: {process.stderr.read()}"
                 head += line
-            url = re.search(r"LLAMA_CLOUD_BASE_URL=(\S+)", head).group(1)
-            key = re.search(r"LLAMA_CLOUD_API_KEY=(\S+)", head).group(1)
-            yield process, url, key
+            process.exports = dict(re.findall(r"export (\w+)=(\S+)", head))
+            yield process, process.exports["LLAMA_CLOUD_BASE_URL"], process.exports["LLAMA_CLOUD_API_KEY"]
         finally:
             process.kill()
             process.communicate()
@@ -86,6 +85,12 @@ def test_the_official_sdk_does_everything_against_serve(serving, handbook):
         assert sdk.chat.list().items == []
 
 
+def test_what_serve_says_is_all_that_chat_needs(serving, run, handbook):
+    with serving("--docs", handbook) as (process, _, _):
+        result = run("chat", stdin="How many days of paid leave are there?", env=process.exports)
+        assert result.stdout == "Everybody has thirty days of paid leave a year. (leave.md)\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_ends_cleanly_when_it_is_told_to(serving, handbook, number):
     with serving("--docs", handbook) as (process, _, _):
@@ -106,22 +111,22 @@ def test_sessions_survive_a_restart_on_the_same_data_file(serving, handbook, tmp
         assert [item.session_id for item in sdk.chat.list().items] == [session_id]
 
 
-@pytest.mark.parametrize("command", ["demo", "serve"])
+@pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
 def test_a_missing_folder_is_named(run, command, tmp_path):
-    assert_one_sentence(run(command, "--docs", tmp_path / "nowhere"), "nowhere")
+    assert_one_sentence(run(*command, "--docs", tmp_path / "nowhere"), "nowhere")
 
 
-@pytest.mark.parametrize("command", ["demo", "serve"])
+@pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
 def test_a_folder_without_readable_text_is_named(run, command, tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    assert_one_sentence(run(command, "--docs", tmp_path), tmp_path.name)
+    assert_one_sentence(run(*command, "--docs", tmp_path), tmp_path.name)
 
 
-@pytest.mark.parametrize("command", ["demo", "serve"])
+@pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
 def test_a_file_that_is_not_text_is_named(run, command, tmp_path):
     file = tmp_path / "notes.txt"
     file.write_bytes(b"\x00\x01\xff\xfe\x00")
-    assert_one_sentence(run(command, "--docs", file), "notes.txt")
+    assert_one_sentence(run(*command, "--docs", file), "notes.txt")
 
 
 def test_an_empty_question_is_refused(run):
@@ -158,11 +163,11 @@ def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run, handbook)
 
 
 def test_a_model_that_cannot_be_had_is_named(run, handbook):
-    assert_one_sentence(run("serve", "--docs", handbook, "--model", "nobody:nothing"), "nobody:nothing")
+    assert_one_sentence(run("serve", "--port", "0", "--docs", handbook, "--model", "nobody:nothing"), "nobody:nothing")
 
 
 def test_serve_stays_on_this_machine_unless_it_is_allowed_out(run, handbook):
-    assert_one_sentence(run("serve", "--docs", handbook, "--host", "0.0.0.0"), "0.0.0.0")
+    assert_one_sentence(run("serve", "--port", "0", "--docs", handbook, "--host", "0.0.0.0"), "0.0.0.0")
 
 
 def test_reading_documents_shows_a_bar_on_a_terminal_and_removes_it(run, handbook):

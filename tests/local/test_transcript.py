@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from llama_cloud_chat import Message, render_transcript
 from llama_cloud_chat.local._transcript import unfold
 
-SAID = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from("\n>[]"), min_size=1).filter(
-    str.strip
-)
+SAID = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from("\n>[]"), min_size=1
+).filter(str.strip)
 
 
 @given(st.lists(st.tuples(SAID, SAID)), st.text())
