@@ -182,7 +182,11 @@ class _Keyboard:
             with silence(), stream:
                 self._screen.turn(stream)
         finally:
+            before = self._talk.session_id
             self._talk.note(stream.turn)
+            if self._talk.session_id != before:
+                self._prompts = {}
+            self._remember([stream.turn])
             self._sources = stream.turn.sources
         if stream.turn.skipped_index_ids:
             skipped = ", ".join(map(clean_line, stream.turn.skipped_index_ids))
@@ -202,6 +206,7 @@ class _Keyboard:
 
     def _greet(self) -> None:
         detail = self._talk.client.retrieve(self._session())
+        self._remember(detail.turns)
         title = clean_line(detail.generated_title or "no title yet")
         self._screen.line(
             f"Session {clean_line(detail.session_id)}, {title}, {count(len(detail.turns), 'turn')} so far."
@@ -260,10 +265,13 @@ class _Keyboard:
 
     def _read_turns(self) -> list[Turn]:
         turns = self._talk.client.retrieve(self._session()).turns
-        self._prompts = {
-            turn.number: clean_line(unfold(turn.prompt)[1], 60) for turn in turns if turn.number is not None
-        }
+        self._remember(turns)
         return turns
+
+    def _remember(self, turns: Sequence[Turn]) -> None:
+        """Keep what the turns asked, to complete `/fork` with."""
+        asked = {turn.number: unfold(turn.prompt)[1] for turn in turns if turn.number is not None}
+        self._prompts |= {number: clean_line(prompt, 60) for number, prompt in asked.items()}
 
     def _complete(self, line: str) -> list[tuple[str, str]]:
         """Return what `line` can become, each with what it is."""

@@ -112,7 +112,7 @@ def nothing_to_read(collection: Collection, skipped: list[Skipped]) -> Configura
     if not collection.where:
         return ConfigurationError("No installed package has a description to read; give a folder as docs.")
     if skipped and not where.is_dir():
-        return ConfigurationError(f"{collection.where!r} cannot be used: {skipped[0].reason}.")
+        return ConfigurationError(f"{collection.where!r} {skipped[0].reason}; give another file.")
     why = f" ({skipped[0].path.name} {skipped[0].reason})" if skipped else ""
     return ConfigurationError(
         f"The folder {collection.where!r} holds nothing the service can read{why}; put {_kinds()} into it."

@@ -131,7 +131,7 @@ class Index:
                 raise
             except sqlite3.DatabaseError:
                 # Damaged, or of another format: nothing in it is worth more than reading the documents again.
-                _remove(self._path)
+                remove_index(self._path)
                 skipped = _update(self._path, collections, on_progress)
         except sqlite3.Error as error:
             raise ConfigurationError(
@@ -375,7 +375,8 @@ def _check_ours(path: Path) -> None:
         raise ConfigurationError(f"{str(path)!r} is not an index of this service; move it away.")
 
 
-def _remove(path: Path) -> None:
+def remove_index(path: Path) -> None:
+    """Remove an index and what SQLite has put beside it; a full disk keeps it from doing so itself."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 

@@ -149,7 +149,11 @@ def named_model_agent(name: str) -> Agent:
     try:
         made = init_chat_model(name)
     except Exception as error:
-        raise ConfigurationError(f"The model {name!r} cannot be used: {error}".rstrip()) from None
+        reason = " ".join(str(error).split())
+        if reason.startswith("Unable to infer model provider"):
+            # What LangChain goes on to say is about its own arguments.
+            reason = "LangChain does not know its provider; give PROVIDER:NAME, for example openai:gpt-5."
+        raise ConfigurationError(f"The model {name!r} cannot be used: {reason}".rstrip()) from None
     return model_agent(_langchain.model(made))
 
 

@@ -24,7 +24,7 @@ from ._app import build_app
 from ._documents import Collection, Skipped, list_installed_packages, list_path
 from ._extractive import extractive_agent
 from ._faults import Fault, Faults, Operation
-from ._index import Index, OnProgress
+from ._index import Index, OnProgress, remove_index
 from ._model_agent import agent_from
 from ._pictures import Pictures
 from ._server import ServerThread
@@ -303,13 +303,15 @@ def _index_of(data: Path) -> Path:
 
 def _leave_nothing_new(data: Path, store: Store, stack: contextlib.ExitStack) -> None:
     """If the start fails, remove the files that it has made; one that is interrupted can go on from them."""
-    index = _index_of(data)
-    new = [path for path, is_new in ((data, store.is_new), (index, not index.exists())) if is_new]
+    has_index = _index_of(data).exists()
 
     def clean(kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        if kind is not None and issubclass(kind, Exception):
-            for path in new:
-                path.unlink(missing_ok=True)
+        if kind is None or not issubclass(kind, Exception):
+            return
+        if store.is_new:
+            data.unlink(missing_ok=True)
+        if not has_index:
+            remove_index(_index_of(data))
 
     stack.push(clean)
 

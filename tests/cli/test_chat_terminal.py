@@ -236,6 +236,9 @@ def test_commands_are_completed_and_questions_come_back_in_the_next_program(chat
     chat.ask("a question to remember")
     chat.wait_for("You said: a question")
     chat.wait_for_prompt()
+    chat.type("/fork ")
+    chat.wait_for("/fork 1  a question to remember")
+    chat.type("\x03")
     chat.type("\x04")
     chat.wait_for_end()
     history = [file for file in run.home.rglob("history") if file.is_file()]

@@ -163,7 +163,11 @@ def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run, handbook)
 
 
 def test_a_model_that_cannot_be_had_is_named(run, handbook):
-    assert_one_sentence(run("serve", "--port", "0", "--docs", handbook, "--model", "nobody:nothing"), "nobody:nothing")
+    assert_one_sentence(
+        run("serve", "--port", "0", "--docs", handbook, "--model", "nobody:nothing"),
+        "nobody:nothing",
+        "give PROVIDER:NAME",
+    )
 
 
 def test_serve_stays_on_this_machine_unless_it_is_allowed_out(run, handbook):

@@ -275,16 +275,21 @@ def test_a_data_file_that_may_not_be_written_is_one_clear_sentence(data: Path) -
     assert "\n" not in str(caught.value)
 
 
-def test_an_index_that_finds_the_disk_full_is_one_clear_sentence(
-    handbook: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_index_that_finds_the_disk_full_is_one_clear_sentence_and_leaves_nothing_behind(
+    handbook: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(document: Any, **options: Any) -> Any:
+    before = set(tmp_path.iterdir())
+
+    def fail(path: Path, *_: Any) -> Any:
+        # On a full disk SQLite cannot tidy up either.
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").touch()
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("llama_cloud_chat.local._index._Writer._commit_some", lambda self, chars: fail(chars))
+    monkeypatch.setattr("llama_cloud_chat.local._index._update", fail)
     with pytest.raises(ConfigurationError, match=r"index .* cannot be written: database or disk is full"):
         LocalService(handbook, data=data).start()
-    assert not data.exists()
+    assert set(tmp_path.iterdir()) == before
 
 
 async def test_two_hundred_streams_at_once_all_arrive_whole(start: Start) -> None:
