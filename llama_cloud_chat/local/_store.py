@@ -375,6 +375,11 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
         raise ConfigurationError(f"The data file {str(path)!r} is a folder; name a file in it.")
     if not path.parent.is_dir():
         raise ConfigurationError(f"The folder of the data file {str(path)!r} does not exist; create it first.")
+    if not os.access(path.parent, os.W_OK):
+        # SQLite keeps a log beside the file.
+        raise ConfigurationError(
+            f"The folder of the data file {str(path)!r} is read-only; allow writing to it, or name another."
+        )
     is_new = not path.exists()
     if not is_new and not os.access(path, os.W_OK):
         raise ConfigurationError(f"The data file {str(path)!r} is read-only; allow writing to it, or name another.")

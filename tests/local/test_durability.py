@@ -273,6 +273,13 @@ def test_a_data_file_that_may_not_be_written_is_one_clear_sentence(data: Path) -
     with pytest.raises(ConfigurationError, match="is read-only; allow writing") as caught:
         LocalService([], data=data).start()
     assert "\n" not in str(caught.value)
+    data.chmod(0o644)
+    data.parent.chmod(0o555)
+    try:
+        with pytest.raises(ConfigurationError, match="folder .* is read-only; allow writing"):
+            LocalService([], data=data).start()
+    finally:
+        data.parent.chmod(0o755)
 
 
 def test_an_index_that_finds_the_disk_full_is_one_clear_sentence_and_leaves_nothing_behind(
