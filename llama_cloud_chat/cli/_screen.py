@@ -31,7 +31,7 @@ from ._live import LiveMarkdown
 _LONGEST_TITLE = 80
 _MOST_ROWS = 50
 _FEW_FILES = 5
-_NARROW = 80
+_NARROW = 100
 
 
 class Screen:
