@@ -167,8 +167,9 @@ def model_agent(model: Model, *, max_steps: int = MAX_STEPS) -> Agent:
             steps = yield from _answer_with_tools(turn, dialogue, max_steps)
         else:
             steps = yield from _answer_from_passages(turn, dialogue)
-        if dialogue.usage.input_tokens or dialogue.usage.output_tokens:
-            yield _stop(turn, dialogue.usage, steps, time.monotonic() - began)
+        error = f"The model was asked {steps} times and gave no answer." if dialogue.requests else None
+        if error or dialogue.usage.input_tokens or dialogue.usage.output_tokens:
+            yield _stop(turn, dialogue.usage, steps, time.monotonic() - began, error)
 
     return answer
 
@@ -183,12 +184,12 @@ def _answer_with_tools(turn: AgentTurn, dialogue: Dialogue, max_steps: int) -> G
         is_last = step == max_steps
         if is_last:
             dialogue.say("user", _LAST_STEP)
-        yield from _in_segments(dialogue.ask({} if is_last else TOOL_SCHEMAS))
-        requests = [] if is_last else dialogue.requests
-        if not requests or turn.cancelled():
+        # With the tools to the last: some providers refuse a conversation in which tools were used without them.
+        yield from _in_segments(dialogue.ask(TOOL_SCHEMAS))
+        if not dialogue.requests or is_last or turn.cancelled():
             return step
-        yield from _use_tools(turn, dialogue, requests, calls)
-        calls += len(requests)
+        yield from _use_tools(turn, dialogue, dialogue.requests, calls)
+        calls += len(dialogue.requests)
     return max_steps
 
 
@@ -265,11 +266,11 @@ def _in_segments(pieces: Iterator[Piece]) -> Iterator[WireEvent]:
         yield {"type": kind, "content": "".join(said)}
 
 
-def _stop(turn: AgentTurn, usage: Usage, steps: int, seconds: float) -> WireEvent:
+def _stop(turn: AgentTurn, usage: Usage, steps: int, seconds: float, error: str | None) -> WireEvent:
     event: WireEvent = {
         "type": "stop",
-        "is_error": False,
-        "error": None,
+        "is_error": error is not None,
+        "error": error,
         "usage": {
             "duration_ms": round(seconds * 1000, 3),
             "total_input_tokens": usage.input_tokens,

@@ -204,10 +204,12 @@ def test_a_model_that_never_answers_is_stopped(kind: Any, ask: Any) -> None:
     model = kind(plan=[LOOK_UP])
     (events,) = ask(model, "How many days of leave?")
     assert len(model.asked) == MAX_STEPS
-    assert model.offered[-1] == []
+    assert text_of(model.asked[-1][-1]) == "Answer now, with what you have found."
+    assert model.offered[-1] == model.offered[0]
     calls = [event["call_id"] for event in events if event["type"] == "tool_call"]
     assert len(calls) == len(set(calls)) == 2 * (MAX_STEPS - 1)
-    assert events[-1]["is_error"] is False
+    assert events[-1]["is_error"] is True
+    assert events[-1]["error"] == f"The model was asked {MAX_STEPS} times and gave no answer."
 
 
 @BOTH
