@@ -181,11 +181,10 @@ class _Keyboard:
         try:
             with silence(), stream:
                 self._screen.turn(stream)
+        except KeyboardInterrupt:
+            self._screen.line("(stopped) The next question waits until the service is done with this one.", style="dim")
         finally:
-            before = self._talk.session_id
             self._talk.note(stream.turn)
-            if self._talk.session_id != before:
-                self._prompts = {}
             self._remember([stream.turn])
             self._sources = stream.turn.sources
         if stream.turn.skipped_index_ids:
@@ -241,6 +240,7 @@ class _Keyboard:
                 else "There is no turn to fork from yet; ask something first."
             )
         self._talk.begin_anew(detail.turns[:number], detail.index_ids)
+        self._prompts = {}
         which = "turn 1" if number == 1 else f"turns 1 to {number}"
         self._screen.line(
             f"The next question begins a new session that knows {which}; this one stays as it is.", style="dim"

@@ -266,7 +266,8 @@ def _events_of(agent: Agent, turn: AgentTurn) -> Iterator[WireEvent]:
 class _Mailbox:
     """Carries events from the agent's thread to the event loop, a batch at a time."""
 
-    LIMIT = 1000
+    # Times two hundred turns at once, this is what lies in memory.
+    LIMIT = 250
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
