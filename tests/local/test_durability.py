@@ -276,7 +276,7 @@ def test_a_data_file_that_may_not_be_written_is_one_clear_sentence(data: Path) -
     data.chmod(0o644)
     data.parent.chmod(0o555)
     try:
-        with pytest.raises(ConfigurationError, match="folder .* is read-only; allow writing"):
+        with pytest.raises(ConfigurationError, match=r"folder .* is read-only; allow writing"):
             LocalService([], data=data).start()
     finally:
         data.parent.chmod(0o755)
@@ -359,6 +359,9 @@ def test_keys_pages_and_sessions_of_other_projects_are_not_seen(start: Start, co
             api.http.post(f"/api/v1/chat/{mine}/title", params=params, json={"first_message": "x"}).status_code == 404
         )
         assert api.post(mine, params=params).status_code == 404
+        assert api.http.get(f"/api/v1/chat/{mine}/summary", params=params).status_code == 404
+        assert api.http.delete(f"/api/v1/chat/{mine}", params=params).status_code == 404
+    assert api.http.get(f"/api/v1/chat/{mine}", params={"project_id": "mine"}).json()["events"] == []
     assert len(mine) >= 36
 
 
