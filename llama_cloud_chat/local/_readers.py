@@ -13,6 +13,8 @@ from ._pdf import BrokenPDFError, read_pages
 MAX_TEXT_BYTES = 16 * 2**20
 # A PDF is read page by page from the disk, so only the text in it has to be bounded.
 MAX_PDF_BYTES = 512 * 2**20
+# Python's parser looks for the end of each open tag again and again.
+MAX_OPEN_TAGS = 1000
 
 # Python knows codecs that are no character sets; a page may name these.
 _DECLARED_CHARSET = re.compile(
@@ -83,6 +85,8 @@ def _read_html(path: Path) -> Document:
     text = _decode(content, encoding)
     if "\0" in text:
         raise UnreadableError("is not text but binary data")
+    if text.count("<") - text.count(">") > MAX_OPEN_TAGS:
+        raise UnreadableError("has tags that do not end")
     return Document(text_of_html(text))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,17 @@ def test_html_is_read_as_people_see_it(tmp_path: Path) -> None:
         "# Leave & travel\n\n## Sick leave\n\nTell your team early.\nReally.\n\n- One\n- Two\n\n"
         "```\nx = 1\n  y = 2\n```\n\na b\n"
     )
+
+
+@pytest.mark.parametrize("tag", ["<a ", "<!--", "<"])
+def test_html_of_tags_that_do_not_end_is_refused_at_once(tmp_path: Path, tag: str) -> None:
+    (tmp_path / "a.html").write_text("<p>Hello</p>" + tag * 30_000)
+    began = time.process_time()
+    with pytest.raises(UnreadableError, match="has tags that do not end"):
+        read_file(tmp_path / "a.html")
+    (tmp_path / "a.html").write_text("<p>Hello</p>" + tag * 900)
+    assert "Hello" in read_file(tmp_path / "a.html").text
+    assert time.process_time() - began < 5
 
 
 def test_html_in_another_charset_is_read_in_it(tmp_path: Path) -> None:
