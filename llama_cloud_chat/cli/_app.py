@@ -149,7 +149,13 @@ def chat(
     docs: Docs = None,
     model: Model = None,
 ) -> None:
-    """Hold a conversation, or answer the question that comes on standard input."""
+    """Hold a conversation, or answer the question that comes on standard input.
+
+    At the keyboard: /sources, /history, /new, /fork N, /title, /help and /quit;
+    Ctrl-C stops the answer, Ctrl-D leaves.
+
+    Through a pipe: echo 'How do I ...?' | llama-cloud-chat chat --plain
+    """
     from ._chat import run_chat  # noqa: PLC0415  # everything below imports what it alone needs
 
     run_chat(replace(connection, docs=docs or None, model=model), session, index or [], plain=plain)
@@ -245,7 +251,11 @@ def serve(
     ] = False,
     model: Model = None,
 ) -> None:
-    """Run the embedded service in the foreground until Ctrl-C."""
+    """Run the embedded service in the foreground until Ctrl-C.
+
+    It prints what clients need to know. Their key is LLAMA_CLOUD_API_KEY
+    if that is set here, else a new one at every start.
+    """
     from ._serve import run_service  # noqa: PLC0415
 
     run_service(docs or None, host=host, port=port, allow_network=allow_network, data=data, model=model)
