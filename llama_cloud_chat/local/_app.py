@@ -35,7 +35,7 @@ from ._store import (
     Store,
     UnknownSessionError,
 )
-from ._turns import RunningTurn, Turns
+from ._turns import DELETED, RunningTurn, Turns
 
 MAX_INDEXES = 10
 
@@ -262,7 +262,7 @@ def _session_routes(store: Store, known_indexes: Collection[str], turns: Turns) 
     async def delete(session_id: str, scope: _InScope) -> None:
         with _refusals(session_id):
             await run_in_threadpool(store.delete, scope, session_id)
-        turns.cancel(session_id, "The session was deleted before the turn ended.")
+        turns.cancel(session_id, DELETED)
 
     return routes
 

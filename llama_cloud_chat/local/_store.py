@@ -248,14 +248,15 @@ class Store:
         puts: Sequence[tuple[int, str]],
         drops: Sequence[int],
         job: dict[str, Any] | None = None,
-    ) -> None:
+    ) -> bool:
         """Put events at their positions, then drop others; with a `job` the turn is over.
 
-        A session deleted in the meantime stays deleted.
+        Returns:
+            Whether the session is still there; one deleted in the meantime stays deleted.
         """
         with self._writing() as db:
             if not db.execute("SELECT 1 FROM sessions WHERE number = ?", (session_number,)).fetchone():
-                return
+                return False
             db.executemany("INSERT OR REPLACE INTO events VALUES (?, ?, ?)", [(session_number, *put) for put in puts])
             db.executemany(
                 "DELETE FROM events WHERE session_number = ? AND position = ?",
@@ -263,6 +264,7 @@ class Store:
             )
             if job is not None:
                 _finish(db, session_number, job)
+            return True
 
     def owe(self, session_number: int, stop: dict[str, Any]) -> None:
         """Take note that a turn is over whose end could not be written: readers see its `stop` from now on.

@@ -22,6 +22,7 @@ from ._store import BegunTurn, Scope, StorageError, Store, encode, job_metadata
 from ._tools import Library
 
 STOPPED = "The service was stopped before the turn ended; ask again."
+DELETED = "The session was deleted before the turn ended."
 
 _DELTAS = {"thinking_delta": "thinking", "text_delta": "text"}
 _WHOLES = frozenset(_DELTAS.values())
@@ -211,8 +212,11 @@ class RunningTurn:
             batch.append(self._enter(stop, encode(stop)))
         puts, drops = self._ledger.settle()
         job = None if stop is None else job_metadata(stop)
-        await asyncio.to_thread(self._store.write, self._begun.session_number, puts, drops, job)
+        is_there = await asyncio.to_thread(self._store.write, self._begun.session_number, puts, drops, job)
         self._show(batch)
+        if not is_there:
+            # Deleted before anybody knew of this turn.
+            self.cancel(DELETED)
         self._over = stop is not None
         self._changed.set()
         self._changed = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
+from llama_cloud_chat.local._store import BegunTurn, Scope, Store
 from llama_cloud_chat.local._turns import _Ledger
 from tests.local.harness import Api
 
@@ -132,6 +134,22 @@ def test_a_deleted_session_ends_its_running_turn(start: Start, connect: Connect)
     gate.open.set()
     assert gate.closed.wait(WAIT)
     assert api.http.get(f"/api/v1/chat/{session_id}").status_code == 404
+
+
+def test_a_session_deleted_while_its_turn_begins_ends_it_too(
+    start: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_begin = Store.begin_turn
+
+    def begin(store: Store, scope: Scope, session_id: str, *arguments: Any) -> BegunTurn:
+        begun = really_begin(store, scope, session_id, *arguments)
+        store.delete(scope, session_id)
+        return begun
+
+    monkeypatch.setattr(Store, "begin_turn", begin)
+    api = connect(start(agent=lambda turn: ({"type": "text_delta", "content": "x"} for _ in itertools.count())))
+    stop = api.ask(api.create())[-1]
+    assert stop["error"] == "The session was deleted before the turn ended."
 
 
 def test_stopping_the_service_ends_open_streams_with_a_stop(connect: Connect) -> None:
