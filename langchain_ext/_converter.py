@@ -194,7 +194,7 @@ class ChunkWriter:
 def _like(template: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
     """Return an empty chunk's copy with a text. Validating the same fields again would take twice the time."""
     message, chunk = copy(template.message), copy(template)
-    message.__dict__.update(
+    vars(message).update(
         content=text,
         additional_kwargs={},
         response_metadata={},
@@ -202,7 +202,7 @@ def _like(template: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
         invalid_tool_calls=[],
         tool_call_chunks=[],
     )
-    chunk.__dict__.update(message=message, text=text)
+    vars(chunk).update(message=message, text=text)
     return chunk
 
 

@@ -170,6 +170,10 @@ def _prompt(messages: Sequence[Message], render: Renderer) -> str:
     return render(messages)
 
 
+_OPENING = "This conversation has taken place so far:"
+_CLOSING = "Answer the user's next message, which is everything below this line."
+
+
 def render_transcript(messages: Sequence[Message]) -> str:
     """Render a conversation as one prompt that ends with the user's last message.
 
@@ -182,17 +186,34 @@ def render_transcript(messages: Sequence[Message]) -> str:
         return last.text
     return "\n\n".join(
         [
-            "This conversation has taken place so far:",
+            _OPENING,
             *quoted,
-            "Answer the user's next message, which is everything below this line.",
+            _CLOSING,
             last.text,
         ]
     )
 
 
+def unfold_transcript(prompt: str) -> tuple[list[str], str]:
+    """Return what the user had asked before, as a prompt of `render_transcript` tells it, and what is asked now.
+
+    A prompt that tells of nothing is returned as it is.
+    """
+    told, mark, asked = prompt.partition(f"\n\n{_CLOSING}\n\n")
+    if not mark or not told.startswith(f"{_OPENING}\n\n"):
+        return [], prompt
+    # Everything that was said is quoted, so no message can be taken for a heading.
+    blocks = [block.partition("\n") for block in told.split("\n\n")[1:]]
+    return [_unquote(quoted) for heading, _, quoted in blocks if heading == "[user]"], asked
+
+
 def _heading(message: Message) -> str:
     name = " ".join((message.name or "").split()).replace("[", "(").replace("]", ")")
     return f"{message.role}: {name}" if name else message.role
+
+
+def _unquote(text: str) -> str:
+    return "\n".join(line.removeprefix(">").removeprefix(" ") for line in text.split("\n"))
 
 
 def _quote(text: str) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
+from llama_cloud_chat._conversation import unfold_transcript
 from llama_cloud_chat._wording import clean, clean_line, count
-from llama_cloud_chat.local._transcript import unfold
 
 from ._connection import Connection, Reached, connect
 from ._safe import complain
@@ -270,7 +270,7 @@ class _Keyboard:
 
     def _remember(self, turns: Sequence[Turn]) -> None:
         """Keep what the turns asked, to complete `/fork` with."""
-        asked = {turn.number: unfold(turn.prompt)[1] for turn in turns if turn.number is not None}
+        asked = {turn.number: unfold_transcript(turn.prompt)[1] for turn in turns if turn.number is not None}
         self._prompts |= {number: clean_line(prompt, 60) for number, prompt in asked.items()}
 
     def _complete(self, line: str) -> list[tuple[str, str]]:

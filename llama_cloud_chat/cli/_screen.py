@@ -23,8 +23,8 @@ from llama_cloud_chat import (
     Turn,
     TurnStream,
 )
+from llama_cloud_chat._conversation import unfold_transcript
 from llama_cloud_chat._wording import brief, call_line, clean, clean_line, count, pages_of
-from llama_cloud_chat.local._transcript import unfold
 
 from ._live import LiveMarkdown
 
@@ -171,7 +171,7 @@ class Screen:
         self.end_paragraph()
         for turn in turns[-_MOST_ROWS:]:
             tools = ", ".join(dict.fromkeys(clean_line(run.name, 40) for run in turn.tool_calls)) or "no tools"
-            told, asked = unfold(turn.prompt)
+            told, asked = unfold_transcript(turn.prompt)
             forked = f"knows {count(len(told), 'question')} of the session before; " if told else ""
             self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), clean_line(asked)))
             self._indented(clean_line(turn.text) or _why_empty(turn))

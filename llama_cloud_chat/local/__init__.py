@@ -12,7 +12,7 @@ chat model or a LlamaIndex LLM. Let it fail with `LocalService.fail_next(...)`.
 Who reads on, from the outside in: `_service` puts everything together, `_server` runs it, `_app` speaks HTTP,
 `_turns` answers prompts, `_store` keeps sessions; `_agent` says what an agent is, `_extractive`, `_scripted` and
 `_model_agent` are three; `_tools` are what they look things up with, `_search` and `_index` find it, `_documents` and
-`_readers` read it, and `_pictures` shows it. `_transcript` knows a prompt that tells a conversation again.
+`_readers` read it, and `_pictures` shows it.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from llama_cloud_chat._conversation import unfold_transcript
+
 from ._agent import AgentTurn, WireEvent, speak, words_of
 from ._sentences import Sentence, lines, sentences, speaks_of, stems
-from ._transcript import unfold
 from ._words import content_words, in_words, pairs_in
 
 _MAX_SENTENCES = 4
@@ -90,9 +91,9 @@ class _Extract:
 
 
 def _understand(turn: AgentTurn) -> _Question:
-    earlier, prompt = unfold(turn.prompt)
+    earlier, prompt = unfold_transcript(turn.prompt)
     asked = (event["content"] for event in turn.history if event.get("type") == "user_input")
-    earlier = [each for told, last in map(unfold, asked) for each in (*told, last)] + earlier
+    earlier = [each for told, last in map(unfold_transcript, asked) for each in (*told, last)] + earlier
     file = _named_file(turn, prompt)
     words = content_words(prompt)
     if file is not None:

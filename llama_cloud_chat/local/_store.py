@@ -22,9 +22,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from llama_cloud_chat._conversation import unfold_transcript
 from llama_cloud_chat._errors import ConfigurationError
-
-from ._transcript import unfold
 
 MAX_TITLE_CHARS = 60
 
@@ -363,7 +362,7 @@ def make_title(message: str) -> str:
 
     Of one that tells a conversation again, what is asked is what counts.
     """
-    line = " ".join(unfold(message)[1].split())
+    line = " ".join(unfold_transcript(message)[1].split())
     if len(line) <= MAX_TITLE_CHARS:
         return line
     head = line[: MAX_TITLE_CHARS - 1]
