@@ -51,6 +51,12 @@ class LlamaCloudStreamingQuery(StreamingResponse):
         """The turn so far."""
         return self.answer.turn
 
+    def get_response(self) -> LlamaCloudResponse:
+        """Read what is left, and return the whole answer, also what has been read before."""
+        for _ in self.response_gen:
+            pass
+        return LlamaCloudResponse(self.turn.text, self.source_nodes, self.metadata, turn=self.turn)
+
 
 @dataclass
 class AsyncLlamaCloudStreamingQuery(AsyncStreamingResponse):
@@ -67,3 +73,9 @@ class AsyncLlamaCloudStreamingQuery(AsyncStreamingResponse):
     def turn(self) -> Turn:
         """The turn so far."""
         return self.answer.turn
+
+    async def get_response(self) -> LlamaCloudResponse:
+        """Read what is left, and return the whole answer, also what has been read before."""
+        async for _ in self.response_gen:
+            pass
+        return LlamaCloudResponse(self.turn.text, self.source_nodes, self.metadata, turn=self.turn)

@@ -103,6 +103,22 @@ async def test_a_streaming_query_works_for_a_task(aserve: AServe) -> None:
     assert len(answer.source_nodes) == 1
 
 
+def test_a_streaming_query_that_was_begun_still_gives_its_whole_answer(serve: Serve) -> None:
+    answer = LlamaCloudQueryEngine(serve(researcher), streaming=True).query("How many?")
+    assert isinstance(answer, StreamingResponse)
+    assert next(answer.response_gen) == "There are "
+    whole = answer.get_response()
+    assert (whole.response, whole.turn.text, len(whole.source_nodes)) == (WHOLE, WHOLE, 1)
+    assert answer.get_response().response == WHOLE
+
+
+async def test_a_tasks_streaming_query_that_was_begun_still_gives_its_whole_answer(aserve: AServe) -> None:
+    answer: Any = await LlamaCloudQueryEngine(async_client=aserve(researcher), streaming=True).aquery("How many?")
+    assert await anext(answer.response_gen) == "There are "
+    whole = await answer.get_response()
+    assert (whole.response, whole.turn.text, len(whole.source_nodes)) == (WHOLE, WHOLE, 1)
+
+
 def test_dropping_a_streaming_query_closes_the_connection(bare: Bare) -> None:
     service = bare(text_of(["one", "two"]))
     with ChatClient("key", base_url=service.base_url) as client:
