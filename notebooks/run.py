@@ -1,8 +1,8 @@
 """Runs the notebooks against the embedded service and saves them with what they show: `python -m notebooks.run`.
 
-What would differ at the next run is steadied first. Ids are numbered in the order in which they appear, so that it
-can still be seen which are the same; times are left out. What a cell tagged `varies` shows are measurements: those that were saved stay,
-until somebody clears them.
+What would differ at the next run is steadied first. Ids are numbered in the order in which they appear, so that it can
+still be seen which are the same; times are left out. What a cell tagged `varies` shows are measurements: those that
+were saved stay, until somebody clears them.
 """
 
 from __future__ import annotations
