@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,51 @@ _FLAGS = [
     "--disable-sync",
     "--hide-scrollbars",
 ]
+
+
+_OVERFLOWING = """
+    return [...document.querySelectorAll("SELECTOR, SELECTOR *")].filter(each => {
+        const box = each.getBoundingClientRect(), style = getComputedStyle(each);
+        const isTooFull = each.clientWidth && each.scrollWidth > each.clientWidth + 1 && style.overflowX === "visible";
+        return each.checkVisibility() && (isTooFull || box.left < 0 || box.right > innerWidth);
+    }).map(each => each.outerHTML.slice(0, 200))"""
+_TEXTS = """
+    const ground = each => {
+        const colour = getComputedStyle(each).backgroundColor;
+        return colour === "rgba(0, 0, 0, 0)" && each.parentElement ? ground(each.parentElement) : colour;
+    };
+    const holdsText = each => [...each.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    return [...document.querySelectorAll("SELECTOR *")]
+        .filter(each => holdsText(each) && each.checkVisibility())
+        .map(each => ({words: each.textContent, colour: getComputedStyle(each).color, ground: ground(each)}))"""
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of `rgb(r, g, b)`, 0 to 1, as WCAG defines it."""
+    channels = [int(each) / 255 for each in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    red, green, blue = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@dataclass(frozen=True)
+class PaintedText:
+    """A piece of text as it is painted.
+
+    Attributes:
+        words: What it says.
+        colour: Its colour.
+        ground: The colour behind it.
+    """
+
+    words: str
+    colour: str
+    ground: str
+
+    @property
+    def contrast(self) -> float:
+        """The contrast ratio, 1 to 21, as WCAG defines it; 4.5 is asked of text."""
+        darker, lighter = sorted((luminance(self.colour), luminance(self.ground)))
+        return (lighter + 0.05) / (darker + 0.05)
 
 
 class Browser:
@@ -68,6 +114,15 @@ class Browser:
         logged = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         urls = [each["params"]["request"]["url"] for each in logged if each["method"] == "Network.requestWillBeSent"]
         return [url for url in urls if not url.startswith("data:") and not url.endswith(_ICON)]
+
+    def overflowing(self, selector: str) -> list[str]:
+        """Return what leaves the window, or holds more than there is room for, of the elements that match."""
+        found: list[str] = self.run(_OVERFLOWING.replace("SELECTOR", selector))
+        return found
+
+    def texts(self, selector: str) -> list[PaintedText]:
+        """Return the pieces of text in the elements that match."""
+        return [PaintedText(**each) for each in self.run(_TEXTS.replace("SELECTOR", selector))]
 
     def photograph(self, path: Path, selector: str = "body") -> None:
         """Save a picture of the first element that matches, however long it is."""
