@@ -41,6 +41,9 @@ class Limits:
     line: int = 300
 
 
+# Indented JSON is written slowly: of a longer value only the beginning is, and its length is that without blank space.
+_QUICKLY_WRITTEN = 100_000
+
 SHORTENED = Limits()
 WHOLE = Limits(**{field.name: sys.maxsize for field in fields(Limits)})
 
@@ -71,6 +74,8 @@ def json_excerpt(value: Any, most: int) -> Excerpt:
         return excerpt(value, most)
     try:
         total = len(json.dumps(value, ensure_ascii=False, default=str))
+        if total <= _QUICKLY_WRITTEN:
+            return excerpt(json.dumps(value, ensure_ascii=False, default=str, indent=2), most)
         written = ""
         for piece in json.JSONEncoder(ensure_ascii=False, indent=2, default=str).iterencode(value):
             written += piece[: most + 1]
