@@ -399,7 +399,9 @@ class _Meter:
     def __init__(self, turn: AgentTurn) -> None:
         self._began = time.monotonic()
         self._skipped = list(turn.skipped_index_ids)
-        self._input = len(turn.prompt) + sum(map(len, turn.past))
+        # How the turns before went, which differs from run to run, is nothing that an agent reads.
+        past = zip(turn.past, turn.history, strict=True)
+        self._input = len(turn.prompt) + sum(len(told) for told, event in past if event.get("type") != "stop")
         self._output = 0
         self._deltas = dict.fromkeys(_WHOLES, 0)
         self._rounds = 1

@@ -291,6 +291,23 @@ def test_a_stop_is_added_with_its_usage(start: Start, connect: Connect) -> None:
     }
 
 
+def test_the_same_conversation_takes_as_many_tokens_however_long_its_turns_took(start: Start, connect: Connect) -> None:
+    durations = {"a": 1.0, "b": 123456.789}
+
+    def agent(turn: AgentTurn) -> Iterator[WireEvent]:
+        yield {"type": "text", "content": "answer"}
+        if turn.number == 1:
+            yield {"type": "stop", "is_error": False, "usage": {"duration_ms": durations[turn.prompt]}}
+
+    api = connect(start(agent=agent))
+    read = []
+    for prompt in durations:
+        session_id = api.create()
+        api.ask(session_id, prompt)
+        read.append(api.ask(session_id, "again")[-1]["usage"]["total_input_tokens"])
+    assert read[0] == read[1] > 2
+
+
 def test_an_agent_is_given_the_turn_and_what_came_before(start: Start, connect: Connect) -> None:
     turns: list[AgentTurn] = []
 
