@@ -150,6 +150,7 @@ def test_the_sessions_notebook_forks_only_what_is_no_longer_the_last_turn() -> N
 
 def test_the_sessions_notebook_resumes_lists_shows_pictures_and_deletes() -> None:
     assert printed(SESSIONS, "resume").endswith("3 turns\n")
+    assert "And where do I mount the sensor head?" in all_text(SESSIONS, "show-session")
     assert len(printed(SESSIONS, "list").splitlines()) == 2
     shown = next(cell for cell in SESSIONS.cells if cell.id == "pictures").outputs[-1].data["text/html"]
     assert "data:image/png;base64," in shown
