@@ -17,7 +17,10 @@ from notebooks import run
 
 SAVED = {name: run.read(run.FOLDER / name) for name in run.NAMES}
 PICTURE = re.compile(r"data:image/[^\"']*")
-LANGCHAIN, LLAMA_INDEX, SESSIONS, EVALUATE = SAVED.values()
+LANGCHAIN = SAVED["01_langchain.ipynb"]
+LLAMA_INDEX = SAVED["02_llama_index.ipynb"]
+SESSIONS = SAVED["03_sessions_sources_forks.ipynb"]
+EVALUATE = SAVED["04_evaluate.ipynb"]
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -31,6 +34,7 @@ def printed(notebook: NotebookNode, cell_id: str) -> str:
 
 
 def all_text(notebook: NotebookNode, cell_id: str) -> str:
+    """What a cell printed, and the words of what it showed."""
     cell = next(cell for cell in notebook.cells if cell.id == cell_id)
     data = [output.data for output in cell.outputs if "data" in output]
     shown = [visible_text(each["text/html"]) if "text/html" in each else each["text/plain"] for each in data]
