@@ -168,7 +168,8 @@ def test_the_evaluation_notebook_finds_every_place_and_shows_an_answer_that_fail
     # An evaluation in which all is well, or nothing, would show nothing.
     assert all(0.5 < float(each) <= 1 for each in numbers)
     assert min(numbers) < "1.00"
-    assert "I found nothing" in all_text(EVALUATE, "failures")
+    assert "How far does the radio reach?" in all_text(EVALUATE, "failures")
+    assert "reinforced concrete" in all_text(EVALUATE, "failures")
     for picture in ("plot", "latency"):
         cell = next(cell for cell in EVALUATE.cells if cell.id == picture)
         assert "image/png" in cell.outputs[-1].data
