@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -155,7 +156,7 @@ def make_config(
         organization_id=_optional_id("organization_id", organization_id, "LLAMA_CLOUD_ORGANIZATION_ID"),
         timeout=_check_timeout(timeout),
         max_retries=_check_count("max_retries", max_retries, least=0),
-        recovery_timeout=_check_seconds("recovery_timeout", recovery_timeout),
+        recovery_timeout=check_seconds("recovery_timeout", recovery_timeout),
         max_event_bytes=_check_count("max_event_bytes", max_event_bytes, least=1),
         allow_http=allow_http,
         _api_key=_Key(key),
@@ -218,17 +219,25 @@ def _check_timeout(timeout: float | Timeouts | httpx.Timeout | None) -> Timeouts
     if isinstance(timeout, httpx.Timeout):
         timeout = Timeouts(connect=timeout.connect, idle=timeout.read, pool=timeout.pool)
     elif not isinstance(timeout, Timeouts):
-        seconds = _check_seconds("timeout", timeout)
+        seconds = check_seconds("timeout", timeout)
         timeout = replace(Timeouts(), connect=min(seconds, 5.0), idle=seconds)
     for name, limit in asdict(timeout).items():
         if limit is not None:
-            _check_seconds(f"timeout.{name}", limit)
-            if limit == 0:
-                raise ConfigurationError(f"timeout.{name} must be more than 0 seconds.")
+            check_seconds(f"timeout.{name}", limit)
+            if not 0 < limit <= threading.TIMEOUT_MAX:
+                raise ConfigurationError(
+                    f"timeout.{name} must be more than 0 and at most {threading.TIMEOUT_MAX:g} seconds. "
+                    f"Timeouts({name}=None) waits without end."
+                )
     return timeout
 
 
-def _check_seconds(name: str, value: float) -> float:
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` if it can be a number of seconds.
+
+    Raises:
+        ConfigurationError: It is negative or no number.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
         raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}.")
     return float(value)
@@ -248,7 +257,25 @@ def check_id(name: str, value: str) -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{name} must be a non-empty string, not {value!r}.")
-    return value
+    return check_text(name, value)
+
+
+def check_text(name: str, text: str) -> str:
+    """Return `text` if it can be sent.
+
+    Raises:
+        ConfigurationError: It is no string, or holds half a character.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{name} must be a string, not {type(text).__name__}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{name} holds half a character (a surrogate without its other half), which cannot be sent. It may have "
+            "been cut inside an emoji."
+        ) from None
+    return text
 
 
 def check_prompt(prompt: str) -> str:
@@ -257,9 +284,7 @@ def check_prompt(prompt: str) -> str:
     Raises:
         ConfigurationError: It is blank or no string.
     """
-    if not isinstance(prompt, str):
-        raise ConfigurationError(f"prompt must be a string, not {type(prompt).__name__}.")
-    if not prompt.strip():
+    if not check_text("prompt", prompt).strip():
         raise ConfigurationError("prompt is empty. Ask something.")
     return prompt
 

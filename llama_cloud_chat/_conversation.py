@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ._config import check_prompt
+from ._config import check_prompt, check_text
 from ._errors import ConfigurationError
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -151,6 +151,8 @@ def _check(messages: Sequence[Message]) -> None:
             f"The last message is of role {messages[-1].role!r}; the agent answers the user. End with a message of "
             "the user."
         )
+    for message in messages:
+        check_text("messages", message.text)
     check_prompt(messages[-1].text)
 
 
@@ -167,7 +169,7 @@ def _prompt(messages: Sequence[Message], render: Renderer) -> str:
     """Say what the agent has not heard: the user's words as they are, anything else as a transcript."""
     if all(message.role == "user" and message.name is None for message in messages):
         return "\n\n".join(message.text for message in messages if message.text.strip())
-    return render(messages)
+    return check_prompt(render(messages))
 
 
 _OPENING = "This conversation has taken place so far:"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import _operations as operations
-from ._config import ClientConfig, check_id, check_prompt
+from ._config import ClientConfig, check_id, check_prompt, check_seconds
 from ._conversation import (
     Continue,
     Fork,
@@ -127,6 +127,7 @@ class Exchange:
         self._opened_session = False
         self._conversation = asked if isinstance(asked, Conversation) else None
         if isinstance(asked, Conversation):
+            check_seconds("freshness", asked.freshness)
             self._decide(Known())  # so that messages with nothing to ask are noticed before any request
         else:
             self._use(check_id("session_id", asked[0]), check_prompt(asked[1]))

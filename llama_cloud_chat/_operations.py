@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
-from ._config import check_id, check_index_ids, check_prompt
+from ._config import check_id, check_index_ids, check_prompt, check_text
 from ._errors import ConfigurationError, ProtocolError
 from ._events import Attachment
 from ._json import read_json
@@ -151,7 +151,7 @@ def get_summary(session_id: str) -> Operation[SessionSummary]:
 
 def set_title(session_id: str, first_message: str) -> Operation[SessionSummary]:
     """Have the service title a session after its first message."""
-    if not isinstance(first_message, str) or not first_message.strip():
+    if not check_text("first_message", first_message).strip():
         raise ConfigurationError("first_message is empty. Give the session's first prompt.")
     request = Request("POST", _session_path(session_id, "title"), body={"first_message": first_message})
     return Operation("set_title", request, _answer("set_title", SessionSummary))

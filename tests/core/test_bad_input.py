@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, ConfigurationError, Message, Timeouts
+from llama_cloud_chat import AsyncChatClient, Attachment, ChatClient, ConfigurationError, Message, Timeouts
 from llama_cloud_chat._config import make_config
 
 from ..support.clients import KEY
@@ -42,6 +43,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"timeout": Timeouts(idle=-1)}, "timeout.idle"),
     ({"timeout": Timeouts(total=0)}, "timeout.total"),
     ({"timeout": Timeouts(connect="5")}, "timeout.connect"),  # type: ignore[arg-type]
+    ({"timeout": math.inf}, "timeout.*without end"),
+    ({"timeout": 1e12}, "timeout"),
+    ({"timeout": Timeouts(pool=math.inf)}, "timeout.pool"),
+    ({"project_id": "half \ud83d"}, "project_id"),
     ({"max_retries": -1}, "max_retries"),
     ({"max_retries": 1.5}, "max_retries"),
     ({"max_retries": True}, "max_retries"),
@@ -183,4 +188,41 @@ def test_other_indexes_than_a_session_is_bound_to_are_refused(client: Any, servi
 def test_messages_with_nothing_to_ask_are_refused(client: Any, service: ChatService, messages: Any) -> None:
     with pytest.raises(ConfigurationError):
         client.converse(messages)
+    assert service.requests == []
+
+
+HALF = "half an emoji: \ud83d"
+
+
+def test_half_a_character_is_refused_wherever_it_would_be_sent(client: Any, service: ChatService) -> None:
+    asks: list[tuple[str, Callable[[], Any]]] = [
+        ("prompt", lambda: client.stream("ses-1", HALF)),
+        ("session_id", lambda: client.stream(HALF, "What?")),
+        ("session_id", lambda: client.retrieve(HALF)),
+        ("index_ids", lambda: client.create(index_ids=[HALF])),
+        ("index_ids", lambda: client.stream("ses-1", "What?", index_ids=[HALF])),
+        ("first_message", lambda: client.set_title("ses-1", HALF)),
+        ("attachment_name", lambda: client.get_attachment(Attachment(HALF, "file-1"))),
+        ("messages", lambda: client.converse([Message("user", HALF), Message("user", "What?")])),
+        ("messages", lambda: client.converse([Message("assistant", "Hi.", None, "ses-1", 1), Message("user", HALF)])),
+    ]
+    for named, ask in asks:
+        with pytest.raises(ConfigurationError, match=f"{named} holds half a character"):
+            ask()
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("rendered", ["", "  ", None])
+def test_a_transcript_rendered_to_nothing_is_refused_before_a_session_is_opened(
+    client: Any, service: ChatService, rendered: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="prompt"):
+        client.converse([Message("system", "Be brief."), Message("user", "What?")], render=lambda _: rendered)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("freshness", [-1, math.nan, "10", None])
+def test_a_freshness_that_is_no_time_is_refused(client: Any, service: ChatService, freshness: Any) -> None:
+    with pytest.raises(ConfigurationError, match="freshness"):
+        client.converse([Message("user", "What?")], freshness=freshness)
     assert service.requests == []
