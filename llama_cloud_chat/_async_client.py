@@ -319,23 +319,21 @@ class AsyncChatClient:
 
     async def _send(self, request: operations.Request) -> Outcome:
         try:
-            response = await self._open(request)
-            try:
-                return await self._read(response)
-            finally:
-                await self._hang_up(response)
+            return await self._read(await self._open(request))
         except httpx.HTTPError as error:
             return failure_of(error, self._config)
 
     async def _read(self, response: httpx.Response) -> Answer:
-        check_encoding(response)
         body = BodyBuffer(self._config)
         try:
+            check_encoding(response)
             async for chunk in response.aiter_raw():
                 body.add(chunk)
         except httpx.HTTPError:
             if response.is_success:
                 raise
+        finally:
+            await self._hang_up(response)
         return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
 
     async def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -178,15 +178,13 @@ async def _open(client: AsyncChatClient, command: OpenStream, line: Line) -> htt
     wake, line.wake = line.wake, _from_any_thread(_reader().cancel)  # until there is a line to cut
     try:
         response = await client._open(command.request)
+        if response.status_code != 200:
+            return await client._read(response)
     except httpx.HTTPError as error:
         return failure_of(error, client.config)
     finally:
         line.wake = wake
     try:
-        if response.status_code != 200:
-            answer = await client._read(response)
-            await client._hang_up(response)
-            return answer
         check_stream(response)
     except BaseException:
         await client._hang_up(response)
@@ -198,13 +196,23 @@ async def _hang_up(
     client: AsyncChatClient, response: httpx.Response, chunks: AsyncIterator[bytes], *, is_over: bool
 ) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
-    if is_over:
-        watchdog = asyncio.get_running_loop().call_later(DRAIN_SECONDS, shut_down, response)
-        with contextlib.suppress(httpx.HTTPError):
-            async for _ in chunks:
-                pass
+    try:
+        if is_over:
+            with _watching(response), contextlib.suppress(httpx.HTTPError):
+                async for _ in chunks:
+                    pass
+    finally:
+        await client._hang_up(response)
+
+
+@contextlib.contextmanager
+def _watching(response: httpx.Response) -> Iterator[None]:
+    """Shut the line of `response` unless the block ends within `DRAIN_SECONDS`."""
+    watchdog = asyncio.get_running_loop().call_later(DRAIN_SECONDS, shut_down, response)
+    try:
+        yield
+    finally:
         watchdog.cancel()
-    await client._hang_up(response)
 
 
 async def _no_events() -> AsyncIterator[Event]:

@@ -302,23 +302,21 @@ class ChatClient:
 
     def _send(self, request: operations.Request) -> Outcome:
         try:
-            response = self._open(request)
-            try:
-                return self._read(response)
-            finally:
-                self._hang_up(response)
+            return self._read(self._open(request))
         except httpx.HTTPError as error:
             return failure_of(error, self._config)
 
     def _read(self, response: httpx.Response) -> Answer:
-        check_encoding(response)
         body = BodyBuffer(self._config)
         try:
+            check_encoding(response)
             for chunk in response.iter_raw():
                 body.add(chunk)
         except httpx.HTTPError:
             if response.is_success:
                 raise
+        finally:
+            self._hang_up(response)
         return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
 
     def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:

@@ -155,13 +155,11 @@ def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
     """Send the prompt; return the response whose stream is to be read, or what came instead."""
     try:
         response = client._open(command.request)
+        if response.status_code != 200:
+            return client._read(response)
     except httpx.HTTPError as error:
         return failure_of(error, client.config)
     try:
-        if response.status_code != 200:
-            answer = client._read(response)
-            client._hang_up(response)
-            return answer
         check_stream(response)
     except BaseException:
         client._hang_up(response)
@@ -171,11 +169,13 @@ def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
 
 def _hang_up(client: ChatClient, response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
     """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
-    if is_over:
-        with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
-            for _ in chunks:
-                pass
-    client._hang_up(response)
+    try:
+        if is_over:
+            with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
+                for _ in chunks:
+                    pass
+    finally:
+        client._hang_up(response)
 
 
 def _say_farewell(client: ChatClient, exchange: Exchange) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from llama_cloud_chat import APITimeoutError, Timeouts
+from llama_cloud_chat import APITimeoutError, AsyncChatClient, ChatClient, ChatError, Stop, Timeouts
 from llama_cloud_chat._pools import STREAMS_PER_POOL, Pools
 
-from ..support.server import Gate
+from ..support.clients import make_client
+from ..support.server import CHUNKED, Cut, Gate, head, plain
 from ..support.service import ChatService, Play
-from ..support.turns import said
+from ..support.turns import message, said
 from .conftest import MakeClient
 
 
@@ -25,6 +29,13 @@ def begin(client: Any) -> Any:
     stream = client.create().stream("What?")
     next(stream)
     return stream
+
+
+def requests_in_pools(client: Any) -> list[int]:
+    """Return how many requests each pool believes to be under way, on whatever event loop."""
+    client = getattr(client, "_wrapped", client)
+    every: Any = client._pools_of_loops.values() if isinstance(client, AsyncChatClient) else [client._pools]
+    return [pool.in_use for pools in every for pool in pools._pools]
 
 
 def test_turns_one_after_the_other_share_one_connection(client: Any, service: ChatService) -> None:
@@ -87,3 +98,79 @@ def test_a_client_that_was_given_serves_everything_and_is_never_closed() -> None
         assert {pool.http for pool in entered} == {http}
         assert [pools.leave(pool) for pool in entered] == [None] * len(entered)
         assert pools.clear() == []
+
+
+async def test_a_task_cancelled_while_the_service_holds_the_line_after_the_end_leaves_its_pool(
+    service: ChatService,
+) -> None:
+    play = Play(said("Yes."))
+    gate = Gate()
+    play.steps = lambda pieces: [b"".join(pieces[:-1]), gate]
+    service.plays.append(play)
+    async with make_client("async", service.base_url) as client:
+        stream = (await client.create()).stream("What?")
+
+        async def read() -> None:
+            async for event in stream:
+                if isinstance(event, Stop):
+                    task.get_loop().call_soon(task.cancel)  # while what follows is waited for
+
+        task = asyncio.create_task(read())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert stream.turn.is_complete
+        assert requests_in_pools(client) == [0]
+        gate.open()
+        assert (await (await client.create()).ask("And?")).is_complete
+
+
+class Interrupted(httpx.SyncByteStream):
+    """Brings a whole turn; then somebody presses Ctrl-C."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"".join(map(message, said("Yes.")))
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_after_the_end_leaves_its_pool() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Interrupted())
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        client = ChatClient("llx-1", base_url="http://127.0.0.1:1", http_client=http)
+        client._known.get("ses-1").note(None, [], 0.0)
+        stream = client.stream("ses-1", "What?")
+        with pytest.raises(KeyboardInterrupt):
+            list(stream)
+        assert stream.turn.is_complete
+        assert requests_in_pools(client) == [0]
+
+
+FAILURES = {
+    "no head": [Cut()],
+    "a reset": [Cut(reset=True)],
+    "a cut error": [head(500, {"Content-Length": "9"}) + b"abc", Cut()],
+    "a cut success": [head(202, {"Content-Length": "9"}) + b"abc", Cut()],
+    "another type": [plain(200, b"Hi.", {"Content-Type": "text/html"})],
+    "compressed": [head(200, {**CHUNKED, "Content-Encoding": "gzip"})],
+    "a compressed error": [head(500, {**CHUNKED, "Content-Encoding": "gzip"})],
+    "a cut head": [b"HTTP/1.1 200 OK\r\nContent-", Cut()],
+    "no HTTP": [b"SSH-2.0\r\n\r\n", Cut()],
+}
+
+
+@pytest.mark.parametrize("operation", ["stream", "retrieve", "create"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_request_that_fails_leaves_its_pool_once_and_raises_only_our_errors(
+    client: Any, service: ChatService, failure: str, operation: str
+) -> None:
+    session = client.create()
+    if operation == "stream":
+        service.plays.append(Play(instead=FAILURES[failure], is_taken=False))
+    else:
+        service.instead[operation].append(FAILURES[failure])
+    ask = {"stream": lambda: session.ask("What?"), "retrieve": session.turns, "create": client.create}[operation]
+    with contextlib.suppress(ChatError):
+        ask()
+    assert requests_in_pools(client) == [0]
+    assert client.create().ask("And?").is_complete
