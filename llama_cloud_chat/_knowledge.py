@@ -52,7 +52,7 @@ class KnownSessions:
     """The sessions a client has met; the longest unused are forgotten when there are very many."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream may be collected, and let go, inside it
         self._sessions: OrderedDict[str, SessionKnowledge] = OrderedDict()
 
     def get(self, session_id: str) -> SessionKnowledge:

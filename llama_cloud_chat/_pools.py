@@ -45,7 +45,7 @@ class Pools(Generic[H]):
     """
 
     def __init__(self, kind: type[H], given: H | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream may be collected, and let go, inside it
         self._kind: type[H] = kind
         self._is_given = given is not None
         self._pools: list[Pool[H]] = [] if given is None else [Pool(given)]

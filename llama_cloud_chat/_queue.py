@@ -45,7 +45,7 @@ class TurnQueue:
     """Who holds a session, and who waits for it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream may be collected, and let go, inside it
         self._tickets: deque[Ticket] = deque()
 
     @property
@@ -77,10 +77,10 @@ class TurnQueue:
         with self._lock:
             if ticket not in self._tickets:
                 return
-            was_holder = self._tickets[0] is ticket
+            holder = self._tickets[0]
             self._tickets.remove(ticket)
-            following = self._tickets[0] if was_holder and self._tickets else None
-        if following is not None:
+            following = self._tickets[0] if self._tickets else None
+        if following is not None and following is not holder:
             following.wake()
 
     def sample(self) -> Any:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, TextDelta
+from llama_cloud_chat._knowledge import KnownSessions, SessionKnowledge
+from llama_cloud_chat._queue import Ticket, TurnQueue
 
 from ..support.clients import make_client
 from ..support.server import PATIENCE, Gate, Step, chunk, plain
@@ -309,6 +311,58 @@ def test_closing_from_another_thread_ends_a_reader_that_recovers(sync_client: Ch
     stream.close()
     assert reader.ended()
     assert len(service.received("retrieve")) <= 2
+
+
+def ends(act: Callable[[], object]) -> bool:
+    """Whether something ends, which if it went wrong would wait for itself."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return not thread.is_alive()
+
+
+def test_a_stream_collected_while_another_pool_is_made_hangs_nobody(
+    sync_client: ChatClient, service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, other = sync_client.create(), sync_client.create()
+    service.plays.append(Endless())
+    stream: Any = session.stream("What?")
+    next(stream)
+    pools = sync_client._pools
+    make = pools._make
+    assert make is not None
+
+    def make_and_collect() -> Any:
+        dropped.clear()  # as the garbage collector may at any moment
+        return make()
+
+    dropped = [stream]
+    del stream
+    monkeypatch.setattr("llama_cloud_chat._pools.STREAMS_PER_POOL", 1)
+    monkeypatch.setattr(pools, "_make", make_and_collect)
+    assert ends(lambda: other.ask("What?"))
+    assert service.received("stream")[0].hung_up.wait(PATIENCE)
+    assert [pool.in_use for pool in pools._pools] == [0]
+
+
+def test_a_stream_collected_while_its_session_is_asked_hangs_nobody() -> None:
+    queue = TurnQueue()
+    first = Ticket("owner", lambda: None, lambda: queue.leave(first) is None, lambda: 0)
+    second = Ticket("owner", lambda: None, lambda: True, lambda: 0)
+    queue.enter(first)
+    assert ends(lambda: queue.enter(second))
+    assert queue.holds(second)
+
+
+def test_a_stream_collected_while_a_session_is_looked_up_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Collecting(SessionKnowledge):
+        def __init__(self) -> None:
+            super().__init__()
+            sessions.drop("ses-passing")
+
+    sessions = KnownSessions()
+    monkeypatch.setattr("llama_cloud_chat._knowledge.SessionKnowledge", Collecting)
+    assert ends(lambda: sessions.get("ses-1"))
 
 
 # Tasks.
