@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -77,7 +78,11 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything, as the child of a fork has to: thread, lock and lines are its parent's."""
+        self._lock = threading.RLock()  # a stream may be collected, and let go, inside it
         self._watched: deque[_Watched] = deque()
         self._thread: threading.Thread | None = None
 
@@ -87,9 +92,10 @@ class Watchdog:
         watched = _Watched(response, time.monotonic() + DRAIN_SECONDS)
         with self._lock:
             self._watched.append(watched)
-            if self._thread is None or not self._thread.is_alive():  # a fork leaves it behind
-                self._thread = threading.Thread(target=self._watch, name="llama-cloud-chat watchdog", daemon=True)
-                self._thread.start()
+            if self._thread is None:
+                thread = threading.Thread(target=self._watch, name="llama-cloud-chat watchdog", daemon=True)
+                thread.start()
+                self._thread = thread
         try:
             yield
         finally:
@@ -98,19 +104,24 @@ class Watchdog:
 
     def _watch(self) -> None:
         looks_without_work = 0
-        while looks_without_work < _LOOKS_WITHOUT_WORK:
+        while True:
             time.sleep(DRAIN_SECONDS)
-            looks_without_work = 0 if self._look() else looks_without_work + 1
+            with self._lock:
+                looks_without_work = 0 if self._look() else looks_without_work + 1
+                if looks_without_work == _LOOKS_WITHOUT_WORK:
+                    self._thread = None  # in the same breath, or a line could come that nobody watches
+                    return
 
     def _look(self) -> bool:
         """Shut what is overdue; return whether there was anything to watch."""
-        with self._lock:
-            had_work = bool(self._watched)
-            while self._watched and self._watched[0].deadline <= time.monotonic():
-                overdue = self._watched.popleft().response
-                if overdue is not None:
-                    shut_down(overdue)
-            return had_work
+        had_work = bool(self._watched)
+        while self._watched and self._watched[0].deadline <= time.monotonic():
+            overdue = self._watched.popleft().response
+            if overdue is not None:
+                shut_down(overdue)
+        return had_work
 
 
 WATCHDOG = Watchdog()
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
+    os.register_at_fork(after_in_child=WATCHDOG.begin_anew)
