@@ -292,6 +292,8 @@ class AsyncChatClient:
         with self._lock:
             pools = self._pools_of_loops.get(loop)
             if pools is None:
+                for closed in [one for one in self._pools_of_loops if one.is_closed()]:
+                    del self._pools_of_loops[closed]  # their connections hold them, so that they would never go
                 pools = self._pools_of_loops[loop] = Pools(httpx.AsyncClient, self._given_http)
             return pools
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ def current_owner() -> object:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
-    return task or threading.get_ident()
+    # Not the task itself: its result may be the stream, which nobody could drop then.
+    return threading.get_ident() if task is None else weakref.ref(task)
 
 
 @dataclass(eq=False)

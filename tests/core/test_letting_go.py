@@ -505,3 +505,70 @@ def test_stop_and_more_in_one_packet_ends_the_turn(client: Any, service: ChatSer
     service.plays.append(Play(steps=lambda pieces: [pieces[0], chunk(packet), chunk(b"")]))
     turn = client.create().ask("What?")
     assert (turn.text, turn.is_error) == ("Yes.", False)
+
+
+async def test_a_stream_that_a_finished_task_gave_back_closes_when_it_is_dropped(
+    async_client: AsyncChatClient, service: ChatService
+) -> None:
+    service.plays.append(Endless())
+    session = await async_client.create()
+
+    async def begin() -> Any:
+        stream = session.stream("What?")
+        await stream.__anext__()
+        return stream
+
+    await asyncio.create_task(begin())
+    gc.collect()
+    assert await happens(service.received("stream")[-1].hung_up)
+    assert (await session.ask("And?")).number == 2
+
+
+UNCLOSED = ("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.mark.filterwarnings(*UNCLOSED)
+def test_a_stream_dropped_when_its_loop_is_closed_holds_up_nobody(service: ChatService) -> None:
+    service.plays.append(Endless())
+    client: AsyncChatClient = make_client("async", service.base_url)
+
+    async def begin() -> tuple[Any, Any]:
+        session = await client.create()
+        stream = session.stream("What?")
+        await stream.__anext__()
+        return session, stream
+
+    loop = asyncio.new_event_loop()
+    session, stream = loop.run_until_complete(begin())
+    loop.close()  # without its shutdown_asyncgens, which would close the stream
+    del stream
+    gc.collect()
+    assert client._known.get(session.session_id).queue.is_idle
+
+    async def ask() -> int | None:
+        async with client:
+            return (await session.ask("And?")).number  # type: ignore[no-any-return]
+
+    assert asyncio.run(ask()) == 2
+    gc.collect()
+
+
+@pytest.mark.filterwarnings(*UNCLOSED)
+def test_the_connections_of_loops_that_were_closed_are_not_kept(service: ChatService) -> None:
+    client: AsyncChatClient = make_client("async", service.base_url)
+
+    async def ask() -> None:
+        await (await client.create()).ask("What?")
+
+    for _ in range(5):
+        asyncio.run(ask())
+    gc.collect()
+    assert len(client._pools_of_loops) == 1
+    service.wait_until(lambda: service.open_connections <= 1)
+
+    async def say_goodbye() -> None:
+        await ask()
+        await client.aclose()
+
+    asyncio.run(say_goodbye())
+    gc.collect()
