@@ -116,6 +116,13 @@ def test_a_line_separator_of_unicode_ends_no_line() -> None:
     assert read(data + b"\n\n") == [(b"", data[6:])]
 
 
+@pytest.mark.parametrize("before", ["", "\ufeff", "data: 0\n", "data: 0", "event: x\n", ": ping\n", "\n", "data: 0\r"])
+@pytest.mark.parametrize("packet", ["event: delta\ndata: 1\n\n", "event: delta\ndata: 1\rdata: 2\n\n"])
+@pytest.mark.parametrize("after", ["data: 3\n\n", "\ufeffdata: 3\n\ndata: 4\n\n", "\n\ndata: 3\n\n"])
+def test_a_packet_that_is_one_delta_is_read_like_any_other(before: str, packet: str, after: str) -> None:
+    assert read(before.encode(), packet.encode(), after.encode()) == read_by_the_book(before + packet + after)
+
+
 STREAMS = [
     "\ufeffevent: delta\r\ndata: 1\r\n\r\nevent: message\r\ndata: 2\r\n\r\n",
     "\ufeff\ndata: é\n\n\n\n: x\n\ndata: 🦁\ndata\nid: 3\n\n\n",
