@@ -501,7 +501,7 @@ async def test_a_session_that_is_not_kept_is_deleted_however_its_turn_is_left(
 
 
 def test_stop_and_more_in_one_packet_ends_the_turn(client: Any, service: ChatService) -> None:
-    packet = b"".join(map(message, [*said("Yes."), *said("No."), stop(is_error=True)]))
+    packet = b"".join(map(message, [*said("Yes."), *said("No."), stop(is_error=True)])) + b"data: {\n\n"
     service.plays.append(Play(steps=lambda pieces: [pieces[0], chunk(packet), chunk(b"")]))
     turn = client.create().ask("What?")
     assert (turn.text, turn.is_error) == ("Yes.", False)

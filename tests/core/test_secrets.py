@@ -355,6 +355,18 @@ def test_an_event_without_an_end_is_refused(make: Any, service: ChatService) -> 
     assert service.received("stream")[0].hung_up.wait(10)
 
 
+@pytest.mark.parametrize("good", [0, 1, 2])
+def test_an_event_over_the_limit_is_refused_whatever_shares_its_packet(
+    make: Any, service: ChatService, good: int
+) -> None:
+    packet = b"".join(message({"type": "text_delta", "content": one}) for one in [*"Hi"[:good], "x" * 2_000])
+    service.plays.append(Play(steps=lambda pieces: [pieces[0], chunk(packet), *pieces[1:]]))
+    with pytest.raises(ProtocolError, match="more than 1000 bytes") as caught:
+        make(max_event_bytes=1_000).create().ask("What?")
+    assert caught.value.turn is not None
+    assert caught.value.turn.text == "Hi"[:good]
+
+
 @pytest.mark.rule("design-7")
 def test_a_turn_without_an_end_is_refused_with_what_came(make: Any, service: ChatService) -> None:
     def steps(pieces: list[bytes]) -> Iterator[Step]:
