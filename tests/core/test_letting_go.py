@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, TextDelta
+from llama_cloud_chat import AsyncChatClient, ChatClient, Stop, TextDelta
 from llama_cloud_chat._knowledge import KnownSessions, SessionKnowledge
 from llama_cloud_chat._queue import Ticket, TurnQueue
 
@@ -572,3 +572,9 @@ def test_the_connections_of_loops_that_were_closed_are_not_kept(service: ChatSer
 
     asyncio.run(say_goodbye())
     gc.collect()
+
+
+def test_at_its_end_a_turn_no_longer_holds_the_session(client: Any, service: ChatService) -> None:
+    session = client.create()
+    numbers = [session.ask("And?").number for event in session.stream("What?") if isinstance(event, Stop)]
+    assert numbers == [2]

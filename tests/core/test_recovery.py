@@ -9,6 +9,7 @@ import pytest
 
 from llama_cloud_chat import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     ConflictError,
     Event,
@@ -696,3 +697,42 @@ def test_a_stream_in_one_chunk_per_byte_is_read(client: Any, service: ChatServic
     service.plays.append(Play(instead=[chunked(bytes([byte]) for byte in body)]))
     stream = client.create().stream("What?")
     assert_whole(stream.turn, read(stream))
+
+
+def test_waiting_for_an_earlier_turn_is_not_taken_from_the_patience_for_this_one(
+    make: Any, service: ChatService, clock: FakeClock
+) -> None:
+    client = make(recovery_timeout=10)
+    running: list[Any] = [RECORDED[:5]] * 4
+    service.plays.append(Play(cut_after=480, events=RECORDED, history=[*running, RECORDED]))
+    service.plays.append(Play(cut_after=480, events=RECORDED, history=[*running, RECORDED]))
+    session = client.create()
+    with session.stream("What?") as stream:
+        next(iter(stream))
+    turn = session.ask("And?")
+    assert (turn.text, turn.number) == (RECORDED_TEXT, 2)
+    assert 10 < clock.now < 20
+
+
+@pytest.mark.parametrize(("status", "looks"), [(409, 1), (404, 1), (422, 0)])
+def test_a_refusal_that_leaves_open_what_the_session_does_is_looked_into_before_the_next_prompt(
+    client: Any, service: ChatService, status: int, looks: int
+) -> None:
+    session = client.create()
+    service.plays.append(Play(instead=[in_json({"detail": "Not now."}, status)], is_taken=False))
+    with pytest.raises(APIStatusError):
+        session.ask("What?")
+    assert session.ask("What?").is_complete
+    assert service.operations() == ["create", "stream", *["retrieve"] * looks, "stream"]
+
+
+def test_a_turn_that_failed_is_not_waited_for_though_the_history_does_not_show_its_end(
+    client: Any, service: ChatService, clock: FakeClock
+) -> None:
+    service.plays.append(Play([*RECORDED[:5], stop(is_error=True, error="bad")], history=[RECORDED[:5]]))
+    session = client.create()
+    with pytest.raises(TurnFailedError):
+        session.ask("What?")
+    assert session.ask("And?").number == 2
+    assert service.operations() == ["create", "stream", "retrieve", "stream"]
+    assert clock.waits == []

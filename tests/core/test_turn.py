@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -442,3 +444,16 @@ def test_steps_are_in_order_and_a_result_is_with_its_call() -> None:
         Text("Yes."),
     ]
     assert turn.tool_calls == turn.steps[1:2]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda turn: pickle.loads(pickle.dumps(turn))])
+def test_a_turn_can_be_copied_and_pickled_at_any_moment_and_the_copy_grows_no_more(duplicate: Any) -> None:
+    turn = Turn("What?", session_id="ses-1", number=1)
+    reader = TurnReader(turn)
+    copies = []
+    for event in RECORDED:
+        reader.feed(parse_event(event))
+        copies.append((duplicate(turn), turn.events, repr(turn)))
+    for copied, events, shown in copies:
+        assert (copied.events, repr(copied)) == (events, shown)
+    assert copies[-1][0] == turn
