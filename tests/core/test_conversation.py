@@ -359,6 +359,7 @@ def test_a_session_that_is_not_kept_is_deleted_once_answered(client: Any, servic
     again = ask(client, user("One?"), as_answer(turn), user("Two?"), keep_session=False)
     assert "> You said: One?" in again.prompt
     assert service.operations().count("delete") == 2
+    assert again.session_id not in getattr(client, "_wrapped", client)._known._sessions
 
 
 def test_a_session_that_was_there_before_is_never_deleted(client: Any, service: ChatService) -> None:

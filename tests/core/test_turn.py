@@ -327,6 +327,17 @@ def test_an_emoji_split_over_two_deltas_is_one_emoji() -> None:
     assert [update.content for update in updates if isinstance(update, TextDelta)] == ["a", "🦁b"]
 
 
+def test_an_emoji_split_over_later_deltas_is_one_emoji() -> None:
+    turn, updates = play(delta("a"), delta("b\ud83e"), delta("\udd81"), delta("\udd81"), delta("c"), stop())
+    assert turn.text == joined(updates) == "ab🦁\ufffdc"
+    assert [update.content for update in updates if isinstance(update, TextDelta)] == ["a", "b", "🦁", "\ufffd", "c"]
+
+
+def test_a_delta_of_nothing_is_none() -> None:
+    _, updates = play(delta(""), delta("a"), delta(""), delta("b"), stop())
+    assert [update.content for update in updates if isinstance(update, TextDelta)] == ["a", "b"]
+
+
 def test_an_emoji_split_between_deltas_of_nothing_else_is_one_emoji() -> None:
     turn, updates = play(*segment("text", "x"), delta("\ud83e"), delta(""), delta("\udd81"), whole("🦁"), stop())
     assert turn.text == joined(updates) == "x\n\n🦁"
