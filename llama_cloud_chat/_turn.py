@@ -337,7 +337,6 @@ class TurnReader:
                 updates.append(self._extend(segment, text[len(said) :], raw))
         else:
             segment.replace(text)
-        segment.half = ""
         self._unconfirmed.remove(segment)
         if segment in self._recent:
             self._recent.remove(segment)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llama_cloud_chat import Event, Stop, Text, TextDelta, ThinkingDelta, ToolCall, ToolResult, Turn
+from llama_cloud_chat import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Turn
 from llama_cloud_chat._events import parse_event
 from llama_cloud_chat._turn import HistoryConflictError, TurnReader, read_history
 
@@ -116,6 +116,10 @@ def test_a_stream_cut_anywhere_and_a_history_read_at_any_times_give_the_whole_tu
     assert joined(updates, ThinkingDelta) == turn.thinking
     calls = [update for update in updates if isinstance(update, (ToolCall, ToolResult, Stop))]
     assert calls == [event for event in turn.events if isinstance(event, (ToolCall, ToolResult, Stop))]
+    wholes = [update for update in updates if isinstance(update, (Text, Thinking))]
+    assert sorted(wholes, key=lambda one: one.index) == [
+        event for event in turn.events if isinstance(event, (Text, Thinking))
+    ]
 
 
 def catch_up(live: list[WireEvent], kept: list[WireEvent]) -> tuple[Turn, list[Event]]:
@@ -187,6 +191,21 @@ def test_half_an_emoji_that_a_cut_left_open_is_completed_by_the_history() -> Non
     _, before = streamed(live)
     turn, after = catch_up(live, said("a🦁b"))
     assert joined(before + after) == turn.text == "a🦁b"
+
+
+def test_half_an_emoji_that_the_history_completes_is_not_told_as_half_at_the_end() -> None:
+    live = [*segment("text", "A"), {"type": "text_delta", "content": "B\ud83e"}]
+    turn, updates = catch_up(live, [{"type": "text_delta", "content": "AB🦁C"}, stop()])
+    assert turn.text == "A\n\nB🦁C"
+    assert joined(updates) == "🦁C"
+
+
+def test_a_segment_that_still_grows_in_the_history_is_told_whole_only_when_it_is() -> None:
+    reader, _ = streamed([{"type": "text_delta", "content": "Hel"}])
+    updates: list[Event] = []
+    for kept in (segment("text", "Hel")[:1], said("Hello")):
+        updates += reader.catch_up(*read(prompt("?"), *kept))
+    assert [update for update in updates if not isinstance(update, Stop)] == [TextDelta("lo"), Text("Hello")]
 
 
 def test_echoed_and_unknown_events_do_not_count() -> None:

@@ -271,6 +271,20 @@ def test_closing_from_another_thread_ends_a_reader_that_waits_for_the_head(
     assert not stream.turn.is_complete
 
 
+def test_closing_from_another_thread_ends_a_reader_to_whom_the_head_comes_and_nothing_else(
+    sync_client: ChatClient, service: ChatService
+) -> None:
+    before, after = Gate(), Gate()
+    service.plays.append(Play(RECORDED, steps=lambda pieces: [before, pieces[0], after]))
+    stream = sync_client.create().stream("What?")
+    reader = Reader(stream)
+    assert before.reached.wait(PATIENCE)
+    stream.close()
+    before.open()
+    assert reader.ended()
+    after.open()
+
+
 def test_closing_from_another_thread_ends_a_reader_that_waits_to_try_again(
     sync_client: ChatClient, service: ChatService
 ) -> None:
