@@ -352,7 +352,10 @@ def test_a_sample_changes_as_long_as_the_holder_gets_on() -> None:
 
 
 async def test_an_owner_is_a_task_or_else_a_thread() -> None:
-    assert current_owner() is asyncio.current_task()
+    async def another() -> object:
+        return current_owner()
+
+    assert current_owner() == current_owner() != await asyncio.create_task(another())
     assert await asyncio.to_thread(current_owner) != threading.get_ident()
 
 

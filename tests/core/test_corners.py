@@ -69,6 +69,16 @@ def test_sessions_that_are_in_use_are_never_forgotten(monkeypatch: pytest.Monkey
     assert sessions.get("ses-1") is held[1]
 
 
+def test_of_sessions_the_longest_unused_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama_cloud_chat._knowledge._MOST_SESSIONS", 2)
+    sessions = KnownSessions()
+    first, second = sessions.get("ses-1"), sessions.get("ses-2")
+    assert sessions.get("ses-1") is first
+    sessions.get("ses-3")
+    assert sessions.get("ses-1") is first
+    assert sessions.get("ses-2") is not second
+
+
 def test_a_copied_configuration_keeps_its_key() -> None:
     config = make_config(api_key="llx-1", base_url=URL)
     for copied in (copy.copy(config), copy.deepcopy(config), copy.copy(config._api_key)):

@@ -592,3 +592,14 @@ def test_at_its_end_a_turn_no_longer_holds_the_session(client: Any, service: Cha
     session = client.create()
     numbers = [session.ask("And?").number for event in session.stream("What?") if isinstance(event, Stop)]
     assert numbers == [2]
+
+
+async def test_a_block_has_closed_its_stream_when_it_is_left(
+    async_client: AsyncChatClient, service: ChatService
+) -> None:
+    service.plays.append(Endless())
+    session = await async_client.create()
+    async with session.stream("What?") as stream:
+        async for _ in stream:
+            break
+    assert async_client._known.get(session.session_id).queue.is_idle

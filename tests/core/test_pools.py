@@ -174,3 +174,14 @@ def test_a_request_that_fails_leaves_its_pool_once_and_raises_only_our_errors(
         ask()
     assert requests_in_pools(client) == [0]
     assert client.create().ask("And?").is_complete
+
+
+def test_when_every_pool_is_full_the_least_used_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llama_cloud_chat._pools.MOST_POOLS", 2)
+    monkeypatch.setattr("llama_cloud_chat._pools.STREAMS_PER_POOL", 1)
+    pools = Pools(httpx.Client)
+    first, second, third, fourth = (pools.enter() for _ in range(4))
+    assert first is not second
+    assert third is not fourth
+    for http in pools.clear():
+        http.close()
