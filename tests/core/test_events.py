@@ -242,3 +242,9 @@ def test_a_number_too_large_or_not_a_number_breaks_nothing() -> None:
         Named(b'{"type": "tool_result", "call_id": "1", "name": "x", "result": [1e999, NaN]}', b"message")
     )
     assert isinstance(event, ToolResult)
+
+
+@pytest.mark.parametrize("content", ["5", "null", "[]", "true"])
+def test_a_delta_in_a_stream_whose_content_is_no_text_is_a_protocol_error(content: str) -> None:
+    with pytest.raises(ProtocolError, match="malformed 'content'"):
+        read_message(f'{{"type": "text_delta", "content": {content}}}'.encode())

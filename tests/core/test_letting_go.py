@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -603,3 +604,18 @@ async def test_a_block_has_closed_its_stream_when_it_is_left(
         async for _ in stream:
             break
     assert async_client._known.get(session.session_id).queue.is_idle
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="who else cancels a task is not known before Python 3.11")
+async def test_a_reader_that_is_cancelled_as_its_stream_is_closed_is_cancelled(
+    async_client: AsyncChatClient, service: ChatService
+) -> None:
+    play = Endless(0)
+    service.plays.append(play)
+    stream = (await async_client.create()).stream("What?")
+    reader = asyncio.create_task(read_on(stream))
+    assert await happens(play.gate.reached)
+    await stream.aclose()
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
