@@ -17,6 +17,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +112,8 @@ def run_program(code: str, path: str, line: int) -> str:
     """Run `code`, which stands in the file `path`; return what it printed."""
     # The lines before it make the numbers in tracebacks those of the page.
     compiled = compile("\n" * line + code, path, "exec", dont_inherit=True)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the frameworks' own business
         exec(compiled, {"__name__": "__main__"})
     return printed.getvalue()
 
@@ -132,11 +135,20 @@ def run_commands(transcript: str) -> Iterator[tuple[str, str]]:
 
 def _begin_of(command: str, lines: int) -> str:
     """Run a service on a free port until it has printed so many lines; return them, as if it had the page's port."""
+    # A key of the environment would be taken, and not be shown.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_CLOUD_")}
     with subprocess.Popen(
-        ["bash", "-c", f"exec {command.rstrip()} --port 0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["bash", "-c", f"exec {command.rstrip()} --port 0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
+        too_late = threading.Timer(_SECONDS, process.kill)  # should it print less than the page says
+        too_late.start()
         printed = "".join(process.stdout.readline() for _ in range(lines))
+        too_late.cancel()
         process.terminate()
     return re.sub(r"(?<=127\.0\.0\.1:)\d+", PORT, printed)
 
