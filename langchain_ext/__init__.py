@@ -1,11 +1,12 @@
 """LlamaCloud's chat agent in LangChain: as a chat model, as a tool for other models, as a message history.
 
->>> from langchain_ext import ChatLlamaCloud
->>> answer = ChatLlamaCloud(index_ids=index_ids).invoke("How many days of leave are there?")
->>> print(answer.text)
-Everyone has 30 days of paid leave each year. ...
->>> [source["file_name"] for source in answer.response_metadata["sources"]]
-['leave.md']
+Examples:
+    >>> from langchain_ext import ChatLlamaCloud
+    >>> answer = ChatLlamaCloud(index_ids=index_ids).invoke("How many days of leave are there?")
+    >>> print(answer.text)
+    Everyone has 30 days of paid leave each year. ...
+    >>> [source["file_name"] for source in answer.response_metadata["sources"]]
+    ['leave.md']
 """
 
 from langchain_core.messages.block_translators import register_translator

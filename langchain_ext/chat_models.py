@@ -30,31 +30,32 @@ T = TypeVar("T")
 class ChatLlamaCloud(BaseChatModel):
     """LlamaCloud's chat agent: it keeps the conversation, searches your indexes with its own tools, and answers.
 
-    In a chain:
+    Examples:
+        In a chain:
 
-    >>> from langchain_core.output_parsers import StrOutputParser
-    >>> from langchain_core.prompts import ChatPromptTemplate
-    >>> from langchain_ext import ChatLlamaCloud
-    >>> model = ChatLlamaCloud(index_ids=index_ids)
-    >>> prompt = ChatPromptTemplate.from_messages([("human", "How many days of {topic} are there?")])
-    >>> chain = prompt | model | StrOutputParser()
-    >>> for text in chain.stream({"topic": "leave"}):
-    ...     print(text, end="")
-    Everyone has 30 days of paid leave each year. ...
+        >>> from langchain_core.output_parsers import StrOutputParser
+        >>> from langchain_core.prompts import ChatPromptTemplate
+        >>> from langchain_ext import ChatLlamaCloud
+        >>> model = ChatLlamaCloud(index_ids=index_ids)
+        >>> prompt = ChatPromptTemplate.from_messages([("human", "How many days of {topic} are there?")])
+        >>> chain = prompt | model | StrOutputParser()
+        >>> for text in chain.stream({"topic": "leave"}):
+        ...     print(text, end="")
+        Everyone has 30 days of paid leave each year. ...
 
-    In an agent whose threads outlive the process. A thread goes on in its session; resuming from an older
-    checkpoint begins another one, and leaves the first as it is:
+        In an agent whose threads outlive the process. A thread goes on in its session; resuming from an older
+        checkpoint begins another one, and leaves the first as it is:
 
-    >>> from langchain.agents import create_agent
-    >>> from langgraph.checkpoint.sqlite import SqliteSaver
-    >>> with SqliteSaver.from_conn_string("threads.db") as checkpointer:
-    ...     agent = create_agent(model, tools=[], checkpointer=checkpointer)
-    ...     thread = {"configurable": {"thread_id": "ada"}}
-    ...     first = agent.invoke({"messages": [("user", "How many days of leave are there?")]}, thread)
-    ...     second = agent.invoke({"messages": [("user", "And when do they expire?")]}, thread)
-    >>> answers = [message for message in second["messages"] if message.type == "ai"]
-    >>> [answer.response_metadata["turn"] for answer in answers]
-    [1, 2]
+        >>> from langchain.agents import create_agent
+        >>> from langgraph.checkpoint.sqlite import SqliteSaver
+        >>> with SqliteSaver.from_conn_string("threads.db") as checkpointer:
+        ...     agent = create_agent(model, tools=[], checkpointer=checkpointer)
+        ...     thread = {"configurable": {"thread_id": "ada"}}
+        ...     first = agent.invoke({"messages": [("user", "How many days of leave are there?")]}, thread)
+        ...     second = agent.invoke({"messages": [("user", "And when do they expire?")]}, thread)
+        >>> answers = [message for message in second["messages"] if message.type == "ai"]
+        >>> [answer.response_metadata["turn"] for answer in answers]
+        [1, 2]
 
     Args:
         api_key: The key; by default LLAMA_CLOUD_API_KEY, else LLAMA_PARSE_API_KEY.
@@ -179,6 +180,14 @@ class ChatLlamaCloud(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Accept an empty list of tools, as agents without tools pass it.
+
+        Args:
+            tools: An empty list.
+            tool_choice: Of no meaning without tools.
+            **kwargs: What to bind to the model, as with `bind`.
+
+        Returns:
+            The model.
 
         Raises:
             NotImplementedError: There are tools. The agent runs its own, on the server.

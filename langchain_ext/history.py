@@ -21,24 +21,25 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
     The service writes the history itself, by answering. So nothing is ever added here: adding what a session
     already holds does nothing, and adding anything else is refused.
 
-    Under `RunnableWithMessageHistory` the model must ask on the same session, which takes a configurable field:
+    Examples:
+        Under `RunnableWithMessageHistory` the model must ask on the same session, which takes a configurable field:
 
-    >>> from langchain_core.runnables import ConfigurableField
-    >>> from langchain_core.runnables.history import RunnableWithMessageHistory
-    >>> from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory
-    >>> from llama_cloud_chat import ChatClient
-    >>> client = ChatClient()
-    >>> model = ChatLlamaCloud(client=client).configurable_fields(session_id=ConfigurableField(id="session_id"))
-    >>> chat = RunnableWithMessageHistory(
-    ...     model, lambda session_id: LlamaCloudChatMessageHistory(session_id, client=client)
-    ... )
-    >>> session = client.create(index_ids)
-    >>> config = {"configurable": {"session_id": session.session_id}}
-    >>> first = chat.invoke("How many days of leave do I have?", config)
-    >>> second = chat.invoke("And when do they expire?", config)
-    >>> [message.type for message in LlamaCloudChatMessageHistory(session.session_id, client=client).messages]
-    ['human', 'ai', 'human', 'ai']
-    >>> client.close()
+        >>> from langchain_core.runnables import ConfigurableField
+        >>> from langchain_core.runnables.history import RunnableWithMessageHistory
+        >>> from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory
+        >>> from llama_cloud_chat import ChatClient
+        >>> client = ChatClient()
+        >>> model = ChatLlamaCloud(client=client).configurable_fields(session_id=ConfigurableField(id="session_id"))
+        >>> chat = RunnableWithMessageHistory(
+        ...     model, lambda session_id: LlamaCloudChatMessageHistory(session_id, client=client)
+        ... )
+        >>> session = client.create(index_ids)
+        >>> config = {"configurable": {"session_id": session.session_id}}
+        >>> first = chat.invoke("How many days of leave do I have?", config)
+        >>> second = chat.invoke("And when do they expire?", config)
+        >>> [message.type for message in LlamaCloudChatMessageHistory(session.session_id, client=client).messages]
+        ['human', 'ai', 'human', 'ai']
+        >>> client.close()
 
     Args:
         session_id: The session.
@@ -78,6 +79,9 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Do nothing, for the session's own messages are there already.
+
+        Args:
+            messages: Messages of the session.
 
         Raises:
             ValueError: One of them is not the session's own.

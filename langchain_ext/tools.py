@@ -57,22 +57,23 @@ class _Threads:
 class LlamaCloudChatTool(BaseTool):
     """Asks LlamaCloud's chat agent. The answer is the tool's content; its sources, as plain dicts, the artifact.
 
-    An agent that another model drives, `driver`, which is any chat model that calls tools:
+    Examples:
+        An agent that another model drives, `driver`, which is any chat model that calls tools:
 
-    >>> from langchain.agents import create_agent
-    >>> from langchain_ext import LlamaCloudChatTool, sources_as_documents
-    >>> handbook = LlamaCloudChatTool(
-    ...     index_ids=index_ids,
-    ...     name="ask_handbook",
-    ...     description="Answers questions about the company's handbook, with sources.",
-    ... )
-    >>> agent = create_agent(driver, tools=[handbook])
-    >>> state = agent.invoke({"messages": [("user", "How many days of leave do I have?")]})
-    >>> print(state["messages"][-1].text)
-    You have 30 days.
-    >>> told = state["messages"][-2]
-    >>> [document.metadata["file_name"] for document in sources_as_documents(told)]
-    ['leave.md']
+        >>> from langchain.agents import create_agent
+        >>> from langchain_ext import LlamaCloudChatTool, sources_as_documents
+        >>> handbook = LlamaCloudChatTool(
+        ...     index_ids=index_ids,
+        ...     name="ask_handbook",
+        ...     description="Answers questions about the company's handbook, with sources.",
+        ... )
+        >>> agent = create_agent(driver, tools=[handbook])
+        >>> state = agent.invoke({"messages": [("user", "How many days of leave do I have?")]})
+        >>> print(state["messages"][-1].text)
+        You have 30 days.
+        >>> told = state["messages"][-2]
+        >>> [document.metadata["file_name"] for document in sources_as_documents(told)]
+        ['leave.md']
 
     Args:
         client: The client to ask with; by default one made from the environment.

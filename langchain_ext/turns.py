@@ -129,6 +129,9 @@ class AnswerReader:
     def feed(self, piece: Any) -> None:
         """Take up a chunk or an event.
 
+        Args:
+            piece: What the stream gave next.
+
         Raises:
             TypeError: It is neither.
         """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class AsyncTurnStream:
-    """The events of one turn, in order, as they arrive.
+    """The events of one turn, in order, as they arrive. Made by `AsyncChatClient` and `AsyncChatSession`.
 
     The prompt is sent when the stream is first read. Leaving early, by `break`, `aclose`, an error, a cancelled task
     or by dropping the stream, closes the connection; what was received stays in `turn`, and the service finishes the
@@ -39,8 +39,9 @@ class AsyncTurnStream:
     Attributes:
         turn: The turn; it grows with the stream and is complete at its end.
 
-    Iterating raises:
-        TurnFailedError: The agent ended the turn with an error (after its `Stop` was handed on).
+    Raises:
+        TurnFailedError: While iterating, like the others; the agent ended the turn with an error, and `Stop` was
+            handed on before.
         StreamInterruptedError: The stream broke off for good.
         SessionBusyError: Another turn of the session is open and nobody reads it.
         ChatError: The prompt could not be asked, or what came is not this API.

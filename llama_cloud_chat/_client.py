@@ -125,6 +125,9 @@ class ChatClient:
                 which takes indexes with every prompt.
             shared_access: What others of the project may do: `query` or `read_only`.
 
+        Returns:
+            A handle of the new session.
+
         Raises:
             ChatError: It failed. The request is repeated only if the service had refused it.
         """
@@ -134,7 +137,14 @@ class ChatClient:
         return self.session(summary.session_id)
 
     def list(self, page_size: int | None = None) -> Iterator[SessionSummary]:
-        """Iterate over the sessions, fetching pages of `page_size` as they are needed."""
+        """Iterate over the sessions, fetching pages as they are needed.
+
+        Args:
+            page_size: How many sessions to fetch at once; by default the service decides.
+
+        Raises:
+            ChatError: While iterating: a page could not be fetched.
+        """
         return self._follow(operations.list_page(page_size))
 
     def _follow(self, page: operations.Operation[SessionPage] | None) -> Iterator[SessionSummary]:
@@ -144,25 +154,57 @@ class ChatClient:
             page = operations.next_page(page, answer)
 
     def retrieve(self, session_id: str) -> SessionDetail:
-        """Read a session with its history."""
+        """Return a session with its history.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            NotFoundError: There is no such session.
+            ChatError: It could not be read.
+        """
         detail = self._run(operations.retrieve(session_id))
         self._known.get(session_id).note(detail.index_ids, detail.turns, self._clock.monotonic())
         return detail
 
     def get_summary(self, session_id: str) -> SessionSummary:
-        """Read a session without its history."""
+        """Return a session without its history.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            NotFoundError: There is no such session.
+            ChatError: It could not be read.
+        """
         return self._run(operations.get_summary(session_id))
 
     def set_title(self, session_id: str, first_message: str) -> SessionSummary:
         """Have the service make a title from the session's first message.
 
+        Args:
+            session_id: The session.
+            first_message: What to make a title of.
+
+        Returns:
+            The session with its new title.
+
         Raises:
             NotFoundError: There is no such session, or the service no longer offers this.
+            ChatError: It failed.
         """
         return self._run(operations.set_title(session_id, first_message))
 
     def delete(self, session_id: str) -> None:
-        """Delete a session."""
+        """Delete a session, for good.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            NotFoundError: There is no such session.
+            ChatError: It failed.
+        """
         self._run(operations.delete(session_id))
         self._known.drop(session_id)
 
@@ -181,6 +223,9 @@ class ChatClient:
             index_ids: The indexes to ask, for an unbound session.
             require_all_indexes: Whether an index that cannot be queried fails the turn; else it is skipped and
                 listed in `Turn.skipped_index_ids`.
+
+        Returns:
+            The turn's events, to be iterated over.
 
         Raises:
             ConfigurationError: An argument cannot work; nothing was sent.
@@ -215,6 +260,9 @@ class ChatClient:
             freshness: After how many seconds a session must be read again, for another client may have moved it on.
             render: Turns a transcript into a prompt.
 
+        Returns:
+            The turn's events, to be iterated over.
+
         Raises:
             ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
         """
@@ -238,19 +286,40 @@ class ChatClient:
         return TurnStream(self, exchange)
 
     def get_attachment(self, attachment: Attachment) -> PresignedURL:
-        """Have a download URL made for a page picture."""
+        """Return a download URL that the service makes for a page picture.
+
+        Args:
+            attachment: The page picture, from a source or a tool's result.
+
+        Raises:
+            NotFoundError: There is no such picture.
+            ChatError: It failed.
+        """
         return self._run(operations.get_attachment(attachment))
 
     def download(self, attachment: Attachment | PresignedURL) -> bytes:
-        """Fetch the bytes of a page picture. The key does not go there.
+        """Return the bytes of a page picture. The key does not go there.
 
         httpx logs the address of every request at level INFO: whoever turns that on finds the signed address there.
+
+        Args:
+            attachment: The page picture, or its address.
+
+        Raises:
+            ChatError: It could not be fetched.
         """
         url = self.get_attachment(attachment) if isinstance(attachment, Attachment) else attachment
         return self._run(operations.download(url))
 
     def session(self, session_id: str) -> ChatSession:
-        """Return a handle of an existing session. No request is sent."""
+        """Return a handle of an existing session. No request is sent.
+
+        Args:
+            session_id: The session.
+
+        Raises:
+            ConfigurationError: `session_id` is blank.
+        """
         return ChatSession(self, check_id("session_id", session_id))
 
     def close(self) -> None:
@@ -337,7 +406,7 @@ class ChatClient:
 
 
 class ChatSession(Displayable):
-    """A handle of one session. Handles of the same session share what is known of it.
+    """A handle of one session, made by `ChatClient`. Handles of the same session share what is known of it.
 
     Attributes:
         session_id: Its id.
@@ -359,7 +428,10 @@ class ChatSession(Displayable):
         return self._client.stream(self.session_id, prompt, index_ids, require_all_indexes)
 
     def ask(self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None) -> Turn:
-        """Ask a prompt and wait for the whole turn.
+        """Ask a prompt and wait for the whole turn; see `ChatClient.stream`.
+
+        Returns:
+            The turn.
 
         Raises:
             TurnFailedError: The agent failed; `.turn` holds what it said.
@@ -372,11 +444,11 @@ class ChatSession(Displayable):
         return stream.turn
 
     def turns(self) -> list[Turn]:
-        """Read the conversation so far."""
+        """Return the conversation so far; see `ChatClient.retrieve`."""
         return self._client.retrieve(self.session_id).turns
 
     def summary(self) -> SessionSummary:
-        """Read the session's summary."""
+        """Return the session without its history; see `ChatClient.get_summary`."""
         return self._client.get_summary(self.session_id)
 
     def set_title(self, first_message: str) -> SessionSummary:
@@ -384,7 +456,7 @@ class ChatSession(Displayable):
         return self._client.set_title(self.session_id, first_message)
 
     def delete(self) -> None:
-        """Delete the session."""
+        """Delete the session; see `ChatClient.delete`."""
         self._client.delete(self.session_id)
 
     def __repr__(self) -> str:

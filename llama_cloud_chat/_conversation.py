@@ -181,6 +181,12 @@ def render_transcript(messages: Sequence[Message]) -> str:
 
     Every earlier message stands under its role with each of its lines quoted, so that none can pretend to be
     another's; what follows the last heading is the user's alone.
+
+    Args:
+        messages: The conversation; its last message is the user's.
+
+    Returns:
+        The prompt; a single message as it is.
     """
     *earlier, last = messages
     quoted = [f"[{_heading(message)}]\n{_quote(message.text)}" for message in earlier if message.text.strip()]

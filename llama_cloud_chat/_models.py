@@ -17,7 +17,17 @@ class _Answer(BaseModel):
 
 
 class JobMetadata(_Answer):
-    """What a session's most recent run took and how it ended."""
+    """What a session's most recent run took and how it ended, as far as the service says.
+
+    Attributes:
+        duration_ms: Milliseconds from prompt to end.
+        error: Why it failed.
+        export_config_ids: The exports it belongs to.
+        is_error: Whether it failed.
+        total_input_tokens: Tokens the agent read.
+        total_output_tokens: Tokens the agent wrote.
+        turns: Steps the agent took.
+    """
 
     duration_ms: float | None = None
     error: str | None = None
@@ -49,7 +59,11 @@ class SessionSummary(_Answer):
 
 
 class SessionDetail(Displayable, SessionSummary):
-    """A session with its conversation."""
+    """A session with its conversation.
+
+    Attributes:
+        messages: The history as JSON values; `events` and `turns` read it.
+    """
 
     messages: list[Any] = Field(validation_alias="events", repr=False)
 

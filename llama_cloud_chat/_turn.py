@@ -89,6 +89,7 @@ class ToolRun:
         result: What it gave back: any JSON value, as the service sent it.
         has_result: Whether it has given anything back yet; a result may be None.
         image_attachment: The page picture it names, if any.
+        is_uncalled: Whether its call is yet to come, although its result is there.
     """
 
     call_id: str
@@ -100,7 +101,11 @@ class ToolRun:
     is_uncalled: bool = field(default=True, repr=False, compare=False)
 
     def take(self, event: ToolCall | ToolResult) -> None:
-        """Take up the call or its result, whichever comes first."""
+        """Take up the call or its result, whichever comes first.
+
+        Args:
+            event: One of the two.
+        """
         if isinstance(event, ToolCall):
             self.arguments, self.is_uncalled = event.arguments, False
         else:
@@ -158,7 +163,14 @@ class Turn(Displayable):
     def from_events(
         cls, prompt: str, events: Iterable[Event], *, session_id: str | None = None, number: int | None = None
     ) -> Self:
-        """Build a turn from what is known of its events, such as those another turn's `events` gave."""
+        """Return a turn built from what is known of its events, such as those another turn's `events` gave.
+
+        Args:
+            prompt: What the user asked.
+            events: The events, in order.
+            session_id: The session it belongs to.
+            number: Which turn of its session it is, from 1.
+        """
         turn = cls(prompt, session_id=session_id, number=number)
         reader = TurnReader(turn)
         for event in events:

@@ -1,12 +1,13 @@
 """LlamaCloud's chat agent inside LlamaIndex: as a chat engine, a query engine, a workflow agent and a chat store.
 
->>> from llama_index_ext import LlamaCloudChatEngine
->>> engine = LlamaCloudChatEngine(index_ids=index_ids)
->>> answer = engine.chat("How many days of leave are there?")
->>> print(answer)
-Everyone has 30 days of paid leave each year. ...
->>> answer.source_nodes[0].node.metadata["file_name"]
-'leave.md'
+Examples:
+    >>> from llama_index_ext import LlamaCloudChatEngine
+    >>> engine = LlamaCloudChatEngine(index_ids=index_ids)
+    >>> answer = engine.chat("How many days of leave are there?")
+    >>> print(answer)
+    Everyone has 30 days of paid leave each year. ...
+    >>> answer.source_nodes[0].node.metadata["file_name"]
+    'leave.md'
 
 The parts share one way of reading a turn (`_live_turn.py`), one converter (`_converter.py`) and one tracer
 (`_tracing.py`); which session a conversation goes on in is the core's decision.

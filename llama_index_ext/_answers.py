@@ -39,7 +39,10 @@ class LlamaCloudResponse(Response):
 class LlamaCloudStreamingQuery(StreamingResponse):
     """An answer of a query engine that is read as it comes, by a thread.
 
+    Made by `LlamaCloudQueryEngine`.
+
     Attributes:
+        response_gen: The one reader of the text.
         answer: What it reads.
     """
 
@@ -62,7 +65,10 @@ class LlamaCloudStreamingQuery(StreamingResponse):
 class AsyncLlamaCloudStreamingQuery(AsyncStreamingResponse):
     """An answer of a query engine that is read as it comes, by a task.
 
+    Made by `LlamaCloudQueryEngine`.
+
     Attributes:
+        response_gen: The one reader of the text.
         answer: What it reads.
     """
 

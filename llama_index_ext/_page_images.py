@@ -27,7 +27,13 @@ class PageImageNode(ImageNode):
 
     @classmethod
     def of(cls, attachment: Attachment, client: ChatClient, **metadata: str | None) -> PageImageNode:
-        """Return the node of a picture that `client` can fetch."""
+        """Return the node of a picture that `client` can fetch.
+
+        Args:
+            attachment: The picture.
+            client: Who fetches it.
+            **metadata: What else to say of it.
+        """
         told = {key: value for key, value in {**asdict(attachment), **metadata}.items() if value is not None}
         identity = f"{attachment.source_id}/{attachment.attachment_name}"
         node = cls(id_=str(uuid5(NAMESPACE_URL, identity)), extra_info=told)

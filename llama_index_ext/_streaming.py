@@ -18,18 +18,19 @@ from ._live_turn import LiveTurn
 class LlamaCloudStreamingResponse(StreamingAgentChatResponse):
     """An answer that is read as it comes: nothing is asked before it is first read, by whichever of the ways below.
 
-    >>> from llama_index_ext import LlamaCloudChatEngine
-    >>> response = LlamaCloudChatEngine(index_ids=index_ids).stream_chat("How many days of leave are there?")
-    >>> for text in response.response_gen:
-    ...     print(text, end="")
-    Everyone has 30 days of paid leave each year. ...
-    >>> response.metadata["turn"]
-    1
+    Examples:
+        >>> from llama_index_ext import LlamaCloudChatEngine
+        >>> response = LlamaCloudChatEngine(index_ids=index_ids).stream_chat("How many days of leave are there?")
+        >>> for text in response.response_gen:
+        ...     print(text, end="")
+        Everyone has 30 days of paid leave each year. ...
+        >>> response.metadata["turn"]
+        1
 
     It is pulled by its reader, so that it needs no thread, and no time while it waits. `sources` and `source_nodes`
     grow in place, ahead of the text that uses them. Text is delivered before an error is raised. The reader that
     goes away, by `break`, `close`, `aclose` or a cancelled task, closes the connection; the service finishes the
-    turn on its own. A reader that comes after the end gets the whole text at once.
+    turn on its own. A reader that comes after the end gets the whole text at once. Made by `LlamaCloudChatEngine`.
 
     Attributes:
         response: The text so far; at the end, the answer.
@@ -113,6 +114,9 @@ class LlamaCloudStreamingResponse(StreamingAgentChatResponse):
 
     async def async_response_gen(self) -> AsyncGenerator[str, None]:
         """One reader of the text, for a task. Closing it lets the turn go.
+
+        Yields:
+            The text, piece by piece.
 
         Raises:
             ChatError: While reading: the turn failed; the text before was handed on.

@@ -48,39 +48,40 @@ _SESSIONS, _SESSION = "session_ids", "session_id"
 class LlamaCloudAgent(BaseWorkflowAgent):
     """LlamaCloud's chat agent as a workflow agent. Its tools run on the service and are reported as events.
 
-    >>> import asyncio
-    >>> from llama_cloud_chat import AsyncChatClient
-    >>> from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent
-    >>> from llama_index.core.workflow import Context
-    >>> from llama_index_ext import LlamaCloudAgent
-    >>> async def ask() -> None:
-    ...     async with AsyncChatClient() as client:
-    ...         agent = LlamaCloudAgent(async_client=client, index_ids=index_ids)
-    ...         handler = agent.run("How many days of leave are there?", ctx=Context(agent))
-    ...         async for event in handler.stream_events():
-    ...             if isinstance(event, AgentStream):
-    ...                 print(event.delta, end="")
-    ...         await handler
-    >>> asyncio.run(ask())
-    Everyone has 30 days of paid leave each year. ...
+    Examples:
+        >>> import asyncio
+        >>> from llama_cloud_chat import AsyncChatClient
+        >>> from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent
+        >>> from llama_index.core.workflow import Context
+        >>> from llama_index_ext import LlamaCloudAgent
+        >>> async def ask() -> None:
+        ...     async with AsyncChatClient() as client:
+        ...         agent = LlamaCloudAgent(async_client=client, index_ids=index_ids)
+        ...         handler = agent.run("How many days of leave are there?", ctx=Context(agent))
+        ...         async for event in handler.stream_events():
+        ...             if isinstance(event, AgentStream):
+        ...                 print(event.delta, end="")
+        ...         await handler
+        >>> asyncio.run(ask())
+        Everyone has 30 days of paid leave each year. ...
 
-    With other agents: those that may hand off to it can, and it hands back to the one that `can_handoff_to` names.
-    `llm` is any LlamaIndex model that calls functions:
+        With other agents: those that may hand off to it can, and it hands back to the one that `can_handoff_to` names.
+        `llm` is any LlamaIndex model that calls functions:
 
-    >>> async def write() -> None:
-    ...     async with AsyncChatClient() as client:
-    ...         writer = FunctionAgent(name="Writer", description="Writes.", llm=llm, can_handoff_to=["Researcher"])
-    ...         researcher = LlamaCloudAgent(
-    ...             name="Researcher",
-    ...             description="Knows the handbook.",
-    ...             async_client=client,
-    ...             index_ids=index_ids,
-    ...             can_handoff_to=["Writer"],
-    ...         )
-    ...         workflow = AgentWorkflow([writer, researcher], root_agent="Writer")
-    ...         print(await workflow.run("How many days of leave are there? Write a note."))
-    >>> asyncio.run(write())
-    Note: Everyone has 30 days of paid leave each year. ...
+        >>> async def write() -> None:
+        ...     async with AsyncChatClient() as client:
+        ...         writer = FunctionAgent(name="Writer", description="Writes.", llm=llm, can_handoff_to=["Researcher"])
+        ...         researcher = LlamaCloudAgent(
+        ...             name="Researcher",
+        ...             description="Knows the handbook.",
+        ...             async_client=client,
+        ...             index_ids=index_ids,
+        ...             can_handoff_to=["Writer"],
+        ...         )
+        ...         workflow = AgentWorkflow([writer, researcher], root_agent="Writer")
+        ...         print(await workflow.run("How many days of leave are there? Write a note."))
+        >>> asyncio.run(write())
+        Note: Everyone has 30 days of paid leave each year. ...
 
     A run goes on in the session that its messages carry, else in the one that its `Context` holds (under
     `session_id`; it survives `to_dict` and `from_dict`), else in `session_id=`, else in a new one.
@@ -162,7 +163,16 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         tools: Sequence[AsyncBaseTool],
         memory: BaseMemory,
     ) -> AgentOutput:
-        """Answer: one turn of the remote agent.
+        """Answer: one turn of the remote agent. The workflow calls this.
+
+        Args:
+            ctx: The workflow's context.
+            llm_input: The conversation.
+            tools: What the workflow offers; only a hand-over is ever taken up.
+            memory: Where the answer is put.
+
+        Returns:
+            The answer, and the hand-over to another agent, if there is one.
 
         Raises:
             ChatError: The turn failed.
@@ -192,12 +202,24 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         )
 
     async def handle_tool_call_results(self, ctx: Any, results: list[ToolCallResult], memory: BaseMemory) -> None:
-        """Tell the next agent that it has been handed the request; nothing else is ever called here."""
+        """Tell the next agent that it has been handed the request; nothing else is ever called here.
+
+        Args:
+            ctx: The workflow's context.
+            results: The hand-over.
+            memory: Where it is told.
+        """
         for result in results:
             await memory.aput(user_message(result.tool_output.content))
 
     async def finalize(self, ctx: Any, output: AgentOutput, memory: BaseMemory) -> AgentOutput:
-        """Return the output; its answer is in memory already."""
+        """Return the output; its answer is in memory already.
+
+        Args:
+            ctx: The workflow's context.
+            output: The output.
+            memory: The memory.
+        """
         return output
 
     async def _prepare(self, ctx: Any, llm_input: Sequence[ChatMessage]) -> LiveTurn:

@@ -24,28 +24,29 @@ from ._tracing import trace_turn
 class LlamaCloudChatEngine(Portable, BaseChatEngine):
     """A conversation with LlamaCloud's chat agent, which has its own sessions, tools and indexes.
 
-    >>> from llama_index_ext import LlamaCloudChatEngine
-    >>> engine = LlamaCloudChatEngine(index_ids=index_ids)
-    >>> answer = engine.chat("How many days of leave are there?")
-    >>> print(answer)
-    Everyone has 30 days of paid leave each year. ...
-    >>> [(node.node.metadata["file_name"], node.score) for node in answer.source_nodes]
-    [('leave.md', ...)]
+    Examples:
+        >>> from llama_index_ext import LlamaCloudChatEngine
+        >>> engine = LlamaCloudChatEngine(index_ids=index_ids)
+        >>> answer = engine.chat("How many days of leave are there?")
+        >>> print(answer)
+        Everyone has 30 days of paid leave each year. ...
+        >>> [(node.node.metadata["file_name"], node.score) for node in answer.source_nodes]
+        [('leave.md', ...)]
 
-    As it comes, with what the agent looked up ahead of the text that uses it:
+        As it comes, with what the agent looked up ahead of the text that uses it:
 
-    >>> response = engine.stream_chat("When do unused days expire?")
-    >>> for text in response.response_gen:
-    ...     print(text, end="")
-    Unused days expire in March. ...
-    >>> [source.tool_name for source in response.sources]
-    ['retrieve']
+        >>> response = engine.stream_chat("When do unused days expire?")
+        >>> for text in response.response_gen:
+        ...     print(text, end="")
+        Unused days expire in March. ...
+        >>> [source.tool_name for source in response.sources]
+        ['retrieve']
 
-    Later, in another process:
+        Later, in another process:
 
-    >>> later = LlamaCloudChatEngine(session_id=engine.session_id)
-    >>> [message.content for message in later.chat_history if message.role == "user"]
-    ['How many days of leave are there?', 'When do unused days expire?']
+        >>> later = LlamaCloudChatEngine(session_id=engine.session_id)
+        >>> [message.content for message in later.chat_history if message.role == "user"]
+        ['How many days of leave are there?', 'When do unused days expire?']
 
     Turns on one engine come one after the other, in the order they were asked, from threads and tasks alike. The
     conversation may also be given with each call, as `chat_history`: it is continued if its last answer is still its
@@ -91,6 +92,9 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         Args:
             client: The client for threads; by default one is made from the environment.
             **options: What the constructor takes.
+
+        Returns:
+            The engine.
 
         Raises:
             ConfigurationError: An argument cannot work, or there is no key.

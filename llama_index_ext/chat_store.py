@@ -18,15 +18,16 @@ from ._converter import history_messages
 class LlamaCloudChatStore(BaseChatStore):
     """The sessions of a project: each is a key, its conversation the messages.
 
-    >>> from llama_index_ext import LlamaCloudChatEngine, LlamaCloudChatStore
-    >>> answer = LlamaCloudChatEngine(index_ids=index_ids).chat("How many days of leave are there?")
-    >>> store = LlamaCloudChatStore()
-    >>> for session_id in store.get_keys():
-    ...     print(store.get_messages(session_id)[0])
-    user: How many days of leave are there?
-    >>> messages = store.delete_messages(session_id)
-    >>> store.get_keys()
-    []
+    Examples:
+        >>> from llama_index_ext import LlamaCloudChatEngine, LlamaCloudChatStore
+        >>> answer = LlamaCloudChatEngine(index_ids=index_ids).chat("How many days of leave are there?")
+        >>> store = LlamaCloudChatStore()
+        >>> for session_id in store.get_keys():
+        ...     print(store.get_messages(session_id)[0])
+        user: How many days of leave are there?
+        >>> messages = store.delete_messages(session_id)
+        >>> store.get_keys()
+        []
 
     A session is written by asking its agent, so everything that writes is refused. For the same reason a memory over
     this store (`ChatMemoryBuffer(chat_store=store, chat_store_key=session_id)`) can be read, which shows a session to
@@ -70,21 +71,45 @@ class LlamaCloudChatStore(BaseChatStore):
         return [summary.session_id async for summary in self._clients.aio.list() if self._counts(summary)]
 
     def get_messages(self, key: str) -> list[ChatMessage]:
-        """Return a session's conversation; nothing if there is no such session."""
+        """Return a session's conversation; nothing if there is no such session.
+
+        Args:
+            key: The session's id.
+
+        Raises:
+            ChatError: It could not be read.
+        """
         try:
             return history_messages(self._clients.sync.retrieve(key).turns)
         except NotFoundError:
             return []
 
     async def aget_messages(self, key: str) -> list[ChatMessage]:
-        """Return a session's conversation; nothing if there is no such session."""
+        """Return a session's conversation; nothing if there is no such session.
+
+        Args:
+            key: The session's id.
+
+        Raises:
+            ChatError: It could not be read.
+        """
         try:
             return history_messages((await self._clients.aio.retrieve(key)).turns)
         except NotFoundError:
             return []
 
     def delete_messages(self, key: str) -> list[ChatMessage] | None:
-        """Delete a session; return its conversation, or None if there is no such session."""
+        """Delete a session, for good.
+
+        Args:
+            key: The session's id.
+
+        Returns:
+            Its conversation, or None if there is no such session.
+
+        Raises:
+            ChatError: It could not be deleted.
+        """
         try:
             turns = self._clients.sync.retrieve(key).turns
             self._clients.sync.delete(key)
@@ -93,7 +118,17 @@ class LlamaCloudChatStore(BaseChatStore):
         return history_messages(turns)
 
     async def adelete_messages(self, key: str) -> list[ChatMessage] | None:
-        """Delete a session; return its conversation, or None if there is no such session."""
+        """Delete a session, for good.
+
+        Args:
+            key: The session's id.
+
+        Returns:
+            Its conversation, or None if there is no such session.
+
+        Raises:
+            ChatError: It could not be deleted.
+        """
         try:
             turns = (await self._clients.aio.retrieve(key)).turns
             await self._clients.aio.delete(key)

@@ -27,24 +27,25 @@ from ._tracing import trace_turn
 class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
     """Single questions to LlamaCloud's chat agent.
 
-    >>> from llama_index_ext import LlamaCloudQueryEngine
-    >>> handbook = LlamaCloudQueryEngine(index_ids=index_ids)
-    >>> print(handbook.query("How many days of leave are there?"))
-    Everyone has 30 days of paid leave each year. ...
+    Examples:
+        >>> from llama_index_ext import LlamaCloudQueryEngine
+        >>> handbook = LlamaCloudQueryEngine(index_ids=index_ids)
+        >>> print(handbook.query("How many days of leave are there?"))
+        Everyone has 30 days of paid leave each year. ...
 
-    As a tool of other agents, or of `RouterQueryEngine` and `SubQuestionQueryEngine`:
+        As a tool of other agents, or of `RouterQueryEngine` and `SubQuestionQueryEngine`:
 
-    >>> from llama_index.core.tools import QueryEngineTool
-    >>> tool = QueryEngineTool.from_defaults(handbook, name="handbook", description="Answers questions about work.")
-    >>> print(tool.call("When do unused days expire?"))
-    Unused days expire in March. ...
+        >>> from llama_index.core.tools import QueryEngineTool
+        >>> tool = QueryEngineTool.from_defaults(handbook, name="handbook", description="Answers questions about work.")
+        >>> print(tool.call("When do unused days expire?"))
+        Unused days expire in March. ...
 
-    Evaluators find their contexts in the answers' `source_nodes`; `judge` is any LlamaIndex LLM:
+        Evaluators find their contexts in the answers' `source_nodes`; `judge` is any LlamaIndex LLM:
 
-    >>> from llama_index.core.evaluation import FaithfulnessEvaluator
-    >>> answer = handbook.query("How many days of leave are there?")
-    >>> FaithfulnessEvaluator(llm=judge).evaluate_response(response=answer).passing
-    True
+        >>> from llama_index.core.evaluation import FaithfulnessEvaluator
+        >>> answer = handbook.query("How many days of leave are there?")
+        >>> FaithfulnessEvaluator(llm=judge).evaluate_response(response=answer).passing
+        True
 
     Args:
         client: The client for threads.

@@ -25,6 +25,7 @@ class AgentTurn:
         tools: retrieve, find, grep and read over the indexes of this turn.
         skipped_index_ids: Indexes that were asked for and cannot be queried.
         cancelled: Says whether the turn has been called off.
+        past: The session's events before this turn, as JSON texts; `history` reads them.
     """
 
     session_id: str
@@ -61,7 +62,12 @@ class Agent(Protocol):
 
 
 def speak(kind: Literal["thinking", "text"], pieces: Iterable[str]) -> Iterator[WireEvent]:
-    """Yield a segment in both its forms: a delta per piece, then the whole."""
+    """Yield a segment in both its forms: a delta per piece, then the whole.
+
+    Args:
+        kind: What the segment is.
+        pieces: The text of each delta.
+    """
     said: list[str] = []
     for piece in pieces:
         said.append(piece)

@@ -43,7 +43,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was passed over, and why."""
+    """A file that was passed over, and why.
+
+    Attributes:
+        path: The file.
+        reason: Why, as the end of a sentence that begins with the file.
+    """
 
     path: Path
     reason: str

@@ -37,6 +37,12 @@ def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
 
     It knows no language model: it looks up the prompt's content words (a follow-up's together with those of
     the question it follows), reports its tool calls, and says so plainly when nothing matches.
+
+    Args:
+        turn: What to answer.
+
+    Yields:
+        The turn's wire events.
     """
     question = _understand(turn)
     yield from speak("thinking", words_of(_thoughts(question)))

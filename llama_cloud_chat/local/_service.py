@@ -134,7 +134,10 @@ class LocalService:
         return list(self._require_running().skipped)
 
     def start(self) -> LocalService:
-        """Read the documents, open the data file and begin to listen; returns the service itself.
+        """Read the documents, open the data file and begin to listen.
+
+        Returns:
+            The service itself.
 
         Raises:
             ConfigurationError: A folder, file or port cannot be used; nothing is left behind.
@@ -234,7 +237,10 @@ class LocalService:
     def serve_forever(self, on_ready: Callable[[LocalService], object] | None = None) -> None:
         """Run in the foreground until Ctrl-C or SIGTERM, then stop cleanly and return.
 
-        Call it from the main thread. `on_ready` is called with the service once it listens.
+        Call it from the main thread.
+
+        Args:
+            on_ready: Called with the service once it listens.
 
         Raises:
             ConfigurationError: As `start`.

@@ -54,7 +54,11 @@ class ToolUse:
     image_attachment: dict[str, str] | None = None
 
     def report(self, call_id: str) -> dict[str, Any]:
-        """Return the `tool_result` that tells of it."""
+        """Return the `tool_result` that tells of it.
+
+        Args:
+            call_id: The call it answers.
+        """
         event: dict[str, Any] = {"type": "tool_result", "call_id": call_id, "name": self.name, "result": self.result}
         if self.image_attachment is not None:
             event["image_attachment"] = self.image_attachment
@@ -62,10 +66,10 @@ class ToolUse:
 
 
 class Tools:
-    """What an agent looks things up with. Every answer is plain JSON, fit to be a `tool_result`.
+    """What an agent looks things up with, made by the service for each `AgentTurn`.
 
-    Call them directly, or by name with `use`, which also finds the page picture that belongs to an answer and
-    never raises.
+    Every answer is plain JSON, fit to be a `tool_result`. Call them directly, or by name with `use`, which also finds
+    the page picture that belongs to an answer and never raises.
     """
 
     def __init__(self, index: Index, index_ids: Sequence[str]) -> None:
@@ -80,6 +84,10 @@ class Tools:
     def retrieve(self, query: str, top_k: int = 6) -> dict[str, Any]:
         """Find the passages that speak most of the words of `query`; `word*` stands for all that begin so.
 
+        Args:
+            query: What to look for.
+            top_k: How many passages at most.
+
         Returns:
             `{"results": [{"content", "score", "rerank_score", "metadata", "static_fields"}]}`, best first.
             `score` is BM25; `rerank_score` the share (0 to 1) of the query's words that the passage, its
@@ -92,6 +100,9 @@ class Tools:
     def find(self, name: str = "") -> dict[str, Any]:
         """List the files whose name holds `name`, in any case; of very many, the first thousand.
 
+        Args:
+            name: A part of the name; "" lists all.
+
         Returns:
             `{"items": [{"file_id", "file_name"}]}`, in the order of their names.
         """
@@ -100,6 +111,12 @@ class Tools:
 
     def grep(self, file_id: str, pattern: str, context_chars: int = 0, max_items: int = 50) -> dict[str, Any]:
         """Find a regular expression in a file, in any case.
+
+        Args:
+            file_id: The file.
+            pattern: The regular expression.
+            context_chars: How many characters to give on either side of a match.
+            max_items: How many matches at most.
 
         Returns:
             `{"items": [{"content", "start_char", "end_char"}]}`: the matches with `context_chars` characters
@@ -118,6 +135,11 @@ class Tools:
     def read(self, file_id: str, offset: int = 0, max_length: int | None = None) -> dict[str, Any]:
         """Read a file from `offset` on.
 
+        Args:
+            file_id: The file.
+            offset: Where to begin, in characters.
+            max_length: How many characters at most; None reads to the end.
+
         Returns:
             `{"content": ...}`; "" if the file is unknown or the offset lies behind its end.
         """
@@ -129,6 +151,13 @@ class Tools:
         """Use a tool by its name, as a model does; whatever is wrong with that is the result's `error`.
 
         `read` answers at most 8000 characters at once.
+
+        Args:
+            name: The tool.
+            arguments: What to call it with.
+
+        Returns:
+            What it was called with, and what it answered.
         """
         given = dict(arguments)
         if name not in TOOL_SCHEMAS:
@@ -144,7 +173,14 @@ class Tools:
         return ToolUse(name, given, result, self._picture(name, given, result))
 
     def use_all(self, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[ToolUse]:
-        """Use several tools at once; what they answer comes in the order of the calls."""
+        """Use several tools at once.
+
+        Args:
+            calls: The name and the arguments of each.
+
+        Yields:
+            What they answer, in the order of the calls.
+        """
         if len(calls) < 2:
             yield from (self.use(*call) for call in calls)
             return

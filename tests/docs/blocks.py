@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -77,7 +78,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def parse(document: Document) -> Iterator[Region]:
     """Yield the blocks of a page, each with its place, which includes the output it is said to have."""
     fences = list(_FENCES(document))
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+    for fence, following in itertools.zip_longest(fences, fences[1:]):
         language = fence.lexemes["language"]
         if language not in {"python", "console"}:
             continue
