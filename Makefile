@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: help demo test test-oldest coverage lint types bench bench-quick bench-retrieval profile notebooks screenshot wheel clean
+.PHONY: help demo docs test test-oldest coverage lint types bench bench-quick bench-retrieval profile notebooks screenshot wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo 'make test    every test'
 	@echo 'make test-oldest   the adapters with the oldest frameworks they support'
 	@echo 'make coverage      the core by its own tests: every line and branch, or it fails'
+	@echo 'make docs    the documentation as a site, in build/docs'
 	@echo 'make lint    style, formatting, types, and which module may import which'
 	@echo 'make types   types alone'
 	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a minute)'
@@ -34,6 +35,10 @@ test-oldest: .venv-oldest/installed
 # Without our own pytest plugin, which would import the core before its coverage is measured.
 coverage: .venv/dev-installed
 	$(BIN)/python -m pytest tests/core -p no:llama_cloud_chat --cov --cov-report=term-missing:skip-covered
+
+docs: .venv/dev-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo 'The documentation is in build/docs/index.html'
 
 lint: types
 	$(BIN)/ruff check .

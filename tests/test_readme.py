@@ -1,27 +1,17 @@
-"""The README's examples are run as a reader would run them."""
+"""What the README says that the two commands print. Its examples are run with those of the other pages."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.docs.blocks import difference
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_readme_has_an_example_for_each_framework_and_the_core():
-    assert [re.findall("langchain_ext|llama_index_ext", example)[:1] for example in EXAMPLES] == [
-        ["langchain_ext"],
-        ["llama_index_ext"],
-        [],
-    ]
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=["langchain", "llama_index", "core"])
-def test_an_example_runs_as_it_stands(example):
-    result = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=90, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "pydantic" in result.stdout
-    assert "pydantic.md" in result.stdout.splitlines()[-1] or "httpx.md" in result.stdout.splitlines()[-1]
+def test_the_demo_prints_what_the_readme_shows():
+    said = re.findall(r"^```text\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)[0]
+    demo = [sys.executable, "-c", "from llama_cloud_chat.cli import main; main()", "demo"]
+    result = subprocess.run(demo, capture_output=True, text=True, timeout=110, check=True)
+    assert difference(said, result.stdout) is None

@@ -28,8 +28,6 @@ import pytest
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from llama_cloud_chat.local import LocalService
-
 ROOT = Path(__file__).parent.parent.parent
 PORT = "8765"
 """Where the pages' services listen. The tests' take a free port, for they run side by side."""
@@ -68,6 +66,9 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     for name in ("COLUMNS", "FORCE_COLOR", "LLAMA_CLOUD_PROJECT_ID", "LLAMA_CLOUD_ORGANIZATION_ID"):
         monkeypatch.delenv(name, raising=False)
+    # Only now: every test run loads this module, also where the extra `local` is not installed.
+    from llama_cloud_chat.local import LocalService
+
     with LocalService("examples/handbook") as service:
         monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", service.base_url)
         monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
