@@ -55,7 +55,7 @@ class LlamaCloudStreamingQuery(StreamingResponse):
         return self.answer.turn
 
     def get_response(self) -> LlamaCloudResponse:
-        """Read what is left, and return the whole answer, also what has been read before."""
+        """Return the whole answer, also what has been read before; what is left is read first."""
         for _ in self.response_gen:
             pass
         return LlamaCloudResponse(self.turn.text, self.source_nodes, self.metadata, turn=self.turn)
@@ -81,7 +81,7 @@ class AsyncLlamaCloudStreamingQuery(AsyncStreamingResponse):
         return self.answer.turn
 
     async def get_response(self) -> LlamaCloudResponse:
-        """Read what is left, and return the whole answer, also what has been read before."""
+        """Return the whole answer, also what has been read before; what is left is read first."""
         async for _ in self.response_gen:
             pass
         return LlamaCloudResponse(self.turn.text, self.source_nodes, self.metadata, turn=self.turn)

@@ -72,7 +72,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with LocalService("examples/handbook") as service:
         monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", service.base_url)
         monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
-        monkeypatch.setenv("LLAMA_CLOUD_INDEX_ID", service.index_ids[0])
+        monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", ",".join(service.index_ids))
         yield
 
 
