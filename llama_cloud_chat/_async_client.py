@@ -38,6 +38,19 @@ T = TypeVar("T")
 class AsyncChatClient:
     """LlamaCloud's Chat API.
 
+    Examples:
+        >>> import asyncio
+        >>> from llama_cloud_chat import AsyncChatClient, TextDelta
+        >>> async def ask() -> None:
+        ...     async with AsyncChatClient() as client:
+        ...         session = await client.create(index_ids)
+        ...         async with session.stream("How many days of leave do I have?") as stream:
+        ...             async for event in stream:
+        ...                 if isinstance(event, TextDelta):
+        ...                     print(event.content, end="")
+        >>> asyncio.run(ask())
+        Everyone has 30 days of paid leave each year. ...
+
     Args:
         api_key: The key; by default LLAMA_CLOUD_API_KEY, else LLAMA_PARSE_API_KEY.
         base_url: Where the service is; by default LLAMA_CLOUD_BASE_URL, else LlamaCloud in North America.

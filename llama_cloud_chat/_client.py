@@ -36,6 +36,18 @@ T = TypeVar("T")
 class ChatClient:
     """LlamaCloud's Chat API.
 
+    Examples:
+        >>> from llama_cloud_chat import ChatClient, TextDelta
+        >>> with ChatClient() as client:
+        ...     session = client.create(index_ids)
+        ...     with session.stream("How many days of leave do I have?") as stream:
+        ...         for event in stream:
+        ...             if isinstance(event, TextDelta):
+        ...                 print(event.content, end="")
+        Everyone has 30 days of paid leave each year. ...
+        >>> stream.turn.sources[0].file_name
+        'leave.md'
+
     Args:
         api_key: The key; by default LLAMA_CLOUD_API_KEY, else LLAMA_PARSE_API_KEY.
         base_url: Where the service is; by default LLAMA_CLOUD_BASE_URL, else LlamaCloud in North America.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from langchain_core.runnables import Runnable
 
 import langchain_ext
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory, LlamaCloudChatTool
-from llama_cloud_chat.local import LocalService
-
-LEAVE = "# Leave\n\nEveryone has 30 days of paid leave each year. Unused days expire in March.\n"
+from tests.support.examples import run_examples
 
 
 class Driver(GenericFakeChatModel):
@@ -45,19 +42,4 @@ def test_an_example_runs_as_it_stands(documented: Any, tmp_path: Path, monkeypat
     if "create_agent" in documented.__doc__:
         pytest.importorskip("langchain.agents", reason="the example needs langchain")
         pytest.importorskip("langgraph.checkpoint.sqlite", reason="the example needs langgraph-checkpoint-sqlite")
-    (tmp_path / "leave.md").write_text(LEAVE)
-    monkeypatch.chdir(tmp_path)
-    with LocalService(tmp_path / "leave.md") as service:
-        monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
-        monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", service.base_url)
-        example = doctest.DocTestParser().get_doctest(
-            documented.__doc__,
-            {"index_ids": service.index_ids, "driver": driver()},
-            documented.__name__,
-            None,
-            None,
-        )
-        assert example.examples
-        said: list[str] = []
-        results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
-    assert results.failed == 0, "".join(said)
+    run_examples(documented, tmp_path, monkeypatch, driver=driver())
