@@ -37,7 +37,7 @@ coverage: .venv/dev-installed
 	$(BIN)/python -m pytest tests/core -p no:llama_cloud_chat --cov --cov-report=term-missing:skip-covered
 
 docs: .venv/dev-installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo 'The documentation is in build/docs/index.html'
 
 lint: types

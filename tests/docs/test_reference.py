@@ -145,13 +145,22 @@ def parts_not_told(kind: griffe.Class) -> set[str]:
     return {name for name in parts if not name.startswith("_")} - described - FRAMEWORK_FIELDS
 
 
+def test_docstrings_describe_no_parameter_that_is_not_there() -> None:
+    there = {path: parameters(function) for path, function in FUNCTIONS.items()}
+    for path, kind in CLASSES.items():
+        constructor = kind.members.get("__init__")
+        there[path] = set(kind.all_members) | (parameters(constructor) if constructor else set())
+    described = {path: told({**NAMES, **MEMBERS}[path], Kind.parameters) for path in there}
+    assert {path: more for path in there if (more := described[path] - there[path])} == {}
+
+
 def own_bases(kind: griffe.Class) -> list[griffe.Class]:
     return [base for base in kind.mro() if base.path.split(".")[0] in {"llama_cloud_chat", "langchain_ext"}]
 
 
 def test_the_pages_hold_every_public_name(tmp_path: Path) -> None:
     """They are built as `make docs` builds them; the inventory says what other sites can link to."""
-    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    build = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     result = subprocess.run(build, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
