@@ -131,8 +131,9 @@ def run_commands(transcript: str) -> Iterator[tuple[str, str]]:
     result = subprocess.run(
         ["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_SECONDS, check=False
     )
-    printed = result.stdout.decode().split(_END_OF_COMMAND)
-    yield from zip([said for _, said in rest], printed, strict=False)
+    *printed, _ = result.stdout.decode().split(_END_OF_COMMAND)
+    assert len(printed) == len(rest), f"A command ended the shell: {result.stdout.decode()}"
+    yield from zip([said for _, said in rest], printed, strict=True)
 
 
 def _begin_of(command: str, lines: int) -> str:

@@ -52,6 +52,11 @@ def test_commands_share_a_shell_and_find_the_page_s_files(tmp_path: Path, monkey
         run(page(*program, "```console", "$ echo one", "one", "$ echo two", "one", "```"))
 
 
+def test_commands_after_one_that_ended_the_shell_are_missed() -> None:
+    with pytest.raises(AssertionError, match="ended the shell"):
+        run(page("```console", "$ exit 3", "$ true", "```"))
+
+
 def test_a_block_that_is_not_run_says_why() -> None:
     with pytest.raises(pytest.skip.Exception, match="no key"):
         run(page("<!-- not run: no key -->", "```python", "1 / 0", "```"))
