@@ -35,7 +35,7 @@ PORT = "8765"
 _FENCES = RawFencedCodeBlockLexer(re.compile(r'(?P<language>\w+)(?: title="(?P<title>[^"]+)")?$\n', re.MULTILINE))
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\n\Z")
 _END_OF_COMMAND = "\x1e"
-_SECONDS = 60
+_SECONDS = 100
 
 
 @dataclass(frozen=True)
