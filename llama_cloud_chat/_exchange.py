@@ -142,10 +142,10 @@ class Exchange:
         self.received_bytes += len(chunk)
         if self.received_bytes > self._most_bytes or self._most_seconds is not None:
             self._check_limits()
-        messages = self._decoder.feed(chunk)
-        if len(messages) == 1 and self._decoder.failure is None:  # an event a packet: how they come while all is well
-            return self._reader.feed(read_message(messages[0]))
-        return self._read_on(messages)
+        delta = self._decoder.read_delta(chunk)
+        if delta is not None:  # as nearly all come, from a service that says what it has at once
+            return self._reader.feed(read_message(delta))
+        return self._read_on(self._decoder.feed(chunk))
 
     def _read_on(self, messages: Iterable[bytes]) -> Iterator[Event]:
         for message in messages:

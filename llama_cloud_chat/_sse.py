@@ -50,6 +50,13 @@ class MessageDecoder:
         self._head: bytes | None = b""
         self._after_cr = False
 
+    def read_delta(self, chunk: bytes) -> bytes | None:
+        """Return the data of a packet that is one delta, nothing more and nothing less; of any other, None."""
+        if self._pending or self._head is not None:
+            return None
+        delta = _is_one_delta(chunk)
+        return delta[1] if delta is not None and len(chunk) <= self._max_bytes else None
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes; return the data of each message that they complete, a `Named` unless it is a delta.
 
@@ -57,10 +64,6 @@ class MessageDecoder:
         message that is larger than allowed ends the stream: it is told by `failure`, for the messages before it
         count.
         """
-        if not self._pending and self._head is None:
-            delta = _is_one_delta(chunk)
-            if delta is not None and len(chunk) <= self._max_bytes:
-                return [delta[1]]
         if self._head is not None or self._after_cr or b"\r" in chunk:
             chunk = self._normalise(chunk)
         if self._pending:
@@ -72,7 +75,9 @@ class MessageDecoder:
             self._pending_bytes = 0
         blocks = chunk.split(b"\n\n")
         rest = blocks.pop()
-        if len(chunk) > self._max_bytes:
+        is_large = len(chunk) > self._max_bytes
+        del chunk  # the blocks are a copy, and may be large
+        if is_large:
             blocks = self._up_to_the_first_oversized(blocks)
         messages: list[bytes] = []
         for block in blocks:

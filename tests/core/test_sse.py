@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from llama_cloud_chat import ProtocolError
 from llama_cloud_chat._sse import MessageDecoder, Named
 
+from ..support.turns import take
+
 MAX = 10_000
 Message = tuple[bytes, bytes]
 
 
 def read(*packets: bytes) -> list[Message]:
     decoder = MessageDecoder(MAX)
-    return [named(message) for packet in packets for message in decoder.feed(packet)]
+    return [named(message) for packet in packets for message in take(decoder, packet)]
 
 
 def named(message: bytes) -> Message:
@@ -205,7 +207,7 @@ def test_a_message_over_the_limit_is_refused_however_it_arrives(packet_size: int
     decoder = MessageDecoder(MAX)
     seen: list[Message] = []
     for place in range(0, len(stream), packet_size):
-        seen += map(named, decoder.feed(stream[place : place + packet_size]))
+        seen += map(named, take(decoder, stream[place : place + packet_size]))
         if decoder.failure is not None:
             break
     assert re.search(f"more than {MAX} bytes.*max_event_bytes", str(decoder.failure))
@@ -227,6 +229,6 @@ def test_a_delta_that_is_a_packet_of_its_own_may_be_as_large_as_allowed_and_no_l
     decoder = MessageDecoder(60)
     packet = b"event: delta\ndata: " + b"x" * 39 + b"\n\n"
     assert len(packet) == 60
-    assert decoder.feed(packet) == [b"x" * 39]
-    decoder.feed(packet.replace(b"\n\n", b"x" * 30 + b"\n\n"))
+    assert take(decoder, packet) == [b"x" * 39]
+    take(decoder, packet.replace(b"\n\n", b"x" * 30 + b"\n\n"))
     assert isinstance(decoder.failure, ProtocolError)

@@ -41,6 +41,7 @@ from ..support.turns import (
     messages,
     segment,
     stop,
+    take,
     told,
     tool,
 )
@@ -77,7 +78,7 @@ def test_one_text_whatever_the_style_and_the_packets(data: st.DataObject) -> Non
         cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=6))
         decoder, reader, updates = MessageDecoder(10**6), TurnReader(Turn("?")), list[Event]()
         for start, end in pairwise(sorted([0, *cuts, len(stream)])):
-            for content in decoder.feed(stream[start:end]):
+            for content in take(decoder, stream[start:end]):
                 event = read_message(content)
                 assert event is not None
                 updates += reader.feed(event)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
+from llama_cloud_chat._sse import MessageDecoder
+
 WireEvent: TypeAlias = dict[str, Any]
 Style: TypeAlias = Literal["both", "deltas", "whole"]
 STYLES: tuple[Style, ...] = ("both", "deltas", "whole")
@@ -75,3 +77,9 @@ def message(event: Any, newline: bytes = b"\n") -> bytes:
 def messages(events: Sequence[Any]) -> list[bytes]:
     """Return the messages of a stream."""
     return [message(event) for event in events]
+
+
+def take(decoder: MessageDecoder, packet: bytes) -> list[bytes]:
+    """Return the messages that a packet completes, read as an exchange reads them."""
+    delta = decoder.read_delta(packet)
+    return decoder.feed(packet) if delta is None else [delta]
