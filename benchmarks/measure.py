@@ -82,6 +82,12 @@ class Results:
         return Figure.of([how(own, of_others) for own, of_others in zip(values[contestant], sums, strict=True)])
 
 
+def freeze() -> None:
+    """See to it that nobody's garbage collections walk through the packages and caches of the others."""
+    gc.collect()
+    gc.freeze()
+
+
 class Counter:
     """A reader of text that keeps none of it.
 
@@ -142,13 +148,11 @@ class Field:
             self.run(contestant.name, counter.take)
             if counter.length < length or (contestant.kind == "ours" and counter.length != length):
                 raise RuntimeError(f"{contestant.name} took {counter.length} characters of {length}.")
-        gc.collect()
-        gc.freeze()  # nobody's collections walk through the packages and caches of the others
+        freeze()
 
     def cpu(self, name: str) -> float:
         """Return the CPU seconds that one question takes a contestant."""
         counter = Counter()
-        gc.collect()  # nobody pays for what another one left behind
         start = time.process_time()
         self.run(name, counter.take)
         return time.process_time() - start

@@ -13,13 +13,13 @@ import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from .contestants import CONTESTANTS, KEY
-from .measure import Counter, Field, Results
+from .measure import Counter, Field, Results, freeze
 from .server import Script, tokens
 
 _INVOKE = ("ChatOpenAI, streaming invoke", "ChatLlamaCloud, invoke")
@@ -126,10 +126,13 @@ def _text_length(deltas: int) -> int:
 
 
 def _stream(race: str, script: Script, base: str, effort: Effort, results: Results) -> None:
-    with closing(Field(CONTESTANTS, f"{base}/{script}", results)) as field:
+    rehearsal = Field(CONTESTANTS, f"{base}/{replace(script, deltas=script.deltas // 20)}", results)
+    with closing(rehearsal), closing(Field(CONTESTANTS, f"{base}/{script}", results)) as field:
         field.warm_up(_text_length(script.deltas))
         for _ in range(effort.rounds):
             for contestant in field.contestants:
+                gc.collect()  # nobody pays for what another one left behind
+                rehearsal.run(contestant.name, Counter().take)  # the processor's caches are its own then
                 results.add(race, contestant.name, cpu=field.cpu(contestant.name) / script.deltas * 1e6)
 
 
@@ -149,7 +152,7 @@ def _short(base: str, effort: Effort, results: Results) -> None:
         gc.collect()
         for _ in range(effort.turns):
             for contestant in field.contestants:
-                field.run(contestant.name, Counter().take)  # the processor's caches are its own then, not another's
+                field.run(contestant.name, Counter().take)  # the processor's caches are its own then
                 watch = _StopWatch()
                 field.run(contestant.name, watch.take)
                 results.add("short", contestant.name, **watch.stop())
@@ -257,6 +260,7 @@ def _history(base: str, effort: Effort, results: Results) -> None:
     }
     for read, _, _ in readers.values():
         read()
+    freeze()
     for _ in range(effort.rounds):
         for name, (read, repeats, size) in readers.items():
             gc.collect()

@@ -10,11 +10,11 @@ stream breaks off; `finish`, once everything is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from pydantic import BaseModel
 
 from llama_cloud_chat import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Turn
 
@@ -34,6 +34,8 @@ from ._blocks import (
     text_marker,
     usage_metadata,
 )
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class BlockReader:
@@ -193,8 +195,8 @@ class ChunkWriter:
 
 def _like(template: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
     """Return an empty chunk's copy with a text. Validating the same fields again would take twice the time."""
-    message, chunk = copy(template.message), copy(template)
-    vars(message).update(
+    message = _copy(
+        template.message,
         content=text,
         additional_kwargs={},
         response_metadata={},
@@ -202,8 +204,17 @@ def _like(template: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
         invalid_tool_calls=[],
         tool_call_chunks=[],
     )
-    vars(chunk).update(message=message, text=text)
-    return chunk
+    return _copy(template, message=message, text=text)
+
+
+def _copy(model: M, **changed: Any) -> M:
+    """Copy a pydantic model without extra or private values as its own `__copy__` does, in half the time."""
+    copied = object.__new__(type(model))
+    object.__setattr__(copied, "__dict__", {**model.__dict__, **changed})
+    object.__setattr__(copied, "__pydantic_fields_set__", set(model.__pydantic_fields_set__))
+    object.__setattr__(copied, "__pydantic_extra__", None)
+    object.__setattr__(copied, "__pydantic_private__", None)
+    return copied
 
 
 class ProtocolWriter:
