@@ -15,7 +15,7 @@ help:
 	@echo 'make docs    the documentation as a site, in build/docs'
 	@echo 'make lint    style, formatting, types, and which module may import which'
 	@echo 'make types   types alone'
-	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a minute)'
+	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a few minutes)'
 	@echo 'make profile   where each hot path spends its time'
 	@echo 'make bench-retrieval   how often the embedded service finds what was asked for'
 	@echo 'make notebooks   run the notebooks and save them with what they show'

@@ -22,7 +22,7 @@ _PICTURES = (
 
 
 def draw(results: Results, folder: Path) -> Iterator[Path]:
-    """Draw what was measured, as SVG and PNG; yield the files. Nothing without matplotlib."""
+    """Draw what was measured, as SVG; yield the files. Nothing without matplotlib."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -36,10 +36,9 @@ def draw(results: Results, folder: Path) -> Iterator[Path]:
             continue
         figure = Figure(layout="constrained")
         _bars(figure, results, race, metric, title, is_log=is_log)
-        for suffix, metadata in (("svg", {"Date": None}), ("png", {})):
-            file = folder / f"{name}.{suffix}"
-            figure.savefig(file, dpi=150, metadata=metadata)
-            yield file
+        file = folder / f"{name}.svg"
+        figure.savefig(file, metadata={"Date": None})
+        yield file
 
 
 def _bars(figure: Any, results: Results, race: str, metric: str, title: str, *, is_log: bool) -> None:

@@ -28,6 +28,8 @@ import pytest
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
+from tests.support.examples import like_a_process
+
 ROOT = Path(__file__).parent.parent.parent
 PORT = "8765"
 """Where the pages' services listen. The tests' take a free port, for they run side by side."""
@@ -114,7 +116,7 @@ def run_program(code: str, path: str, line: int) -> str:
     """Run `code`, which stands in the file `path`; return what it printed."""
     # The lines before it make the numbers in tracebacks those of the page.
     compiled = compile("\n" * line + code, path, "exec", dont_inherit=True)
-    with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
+    with contextlib.redirect_stdout(io.StringIO()) as printed, like_a_process():
         warnings.simplefilter("ignore", DeprecationWarning)  # the frameworks' own business
         exec(compiled, {"__name__": "__main__"})
     return printed.getvalue()

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import gc
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 LEAVE = "# Leave\n\nEveryone has 30 days of paid leave each year. Unused days expire in March.\n"
+
+
+@contextlib.contextmanager
+def like_a_process() -> Iterator[None]:
+    """Let a program leave its connections open, as one may that ends: no other test hears of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            yield
+        finally:
+            gc.collect()
 
 
 def run_examples(documented: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
@@ -25,5 +40,6 @@ def run_examples(documented: Any, folder: Path, monkeypatch: pytest.MonkeyPatch,
         examples = doctest.DocTestParser().get_doctest(documented.__doc__, names, documented.__name__, None, None)
         assert examples.examples
         said: list[str] = []
-        results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(examples, out=said.append)
+        with like_a_process():
+            results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(examples, out=said.append)
     assert results.failed == 0, "".join(said)
