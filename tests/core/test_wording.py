@@ -52,9 +52,14 @@ def test_a_file_without_a_name_is_called_by_its_id() -> None:
     assert names == ["a b", "f-1", "unknown"]
 
 
-def test_a_turn_shows_itself_where_views_are_installed_and_else_its_plain_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_shows_itself_where_views_are_installed() -> None:
+    pytest.importorskip("nh3", reason="the extra `notebook` is not installed")
     turn = Turn("How many?")
     assert "How many?" in (turn._repr_html_() or "")
     assert "> How many?" in (turn._repr_markdown_() or "")
+
+
+def test_a_turn_shows_its_plain_repr_where_views_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = Turn("How many?")
     monkeypatch.setitem(sys.modules, "llama_cloud_chat.notebook", None)
     assert (turn._repr_html_(), turn._repr_markdown_(), turn._repr_mimebundle_()) == (None, None, {})
