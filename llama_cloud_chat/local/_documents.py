@@ -20,6 +20,7 @@ from llama_cloud_chat._errors import ConfigurationError
 from ._readers import SUFFIXES, Document, UnreadableError, check_text, read_file
 
 _SUFFIX_BY_CONTENT_TYPE = {"text/markdown": ".md", "text/plain": ".txt"}
+_OWN_NAME = "llama-cloud-chat"
 _NAME = re.compile(r"^Name:[ \t]*(\S+)", re.M | re.I)
 
 
@@ -94,12 +95,15 @@ def list_path(path: Path) -> Collection:
 
 
 def list_installed_packages() -> Collection:
-    """List the descriptions of the Python packages installed in this environment."""
+    """List the descriptions of the Python packages installed in this environment, this one's left out.
+
+    It quotes what this service is asked in demonstrations, and would be found for it.
+    """
     entries: dict[str, Entry] = {}
     for distribution in importlib.metadata.distributions():
         entry = _package(distribution)
         # The first one found is the one that Python imports.
-        if entry is not None:
+        if entry is not None and not entry.name.startswith(f"{_OWN_NAME}."):
             entries.setdefault(entry.name, entry)
     ordered = [entries[name] for name in sorted(entries)]
     return Collection("idx-installed-packages", "Installed packages", "", ordered)

@@ -64,8 +64,9 @@ def test_a_text_has_one_kind_of_line_end_and_no_mark(tmp_path: Path, ending: byt
     assert read_file(path).text == "one\ntwo\n"
 
 
-def test_each_installed_package_is_one_document() -> None:
+def test_each_installed_package_is_one_document_but_for_this_one() -> None:
     entries = {entry.name: entry for entry in list_installed_packages().entries}
+    assert not [name for name in entries if name.startswith("llama-cloud-chat.")]
     assert "HTTPX" in entries["httpx.md"].read().text
     assert list(entries) == sorted(entries)
 
