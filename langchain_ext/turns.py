@@ -8,8 +8,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from llama_cloud_chat import Event, Stop, Text, Thinking, ToolCall, ToolResult, Turn, UnknownEvent
-from llama_cloud_chat._events import parse_attachment, parse_usage
+from llama_cloud_chat import Attachment, Event, Stop, Text, Thinking, ToolCall, ToolResult, Turn, UnknownEvent, Usage
 
 from ._blocks import PROVIDER, Block
 from ._messages import standing
@@ -75,7 +74,7 @@ def _stop(message: AIMessage) -> Stop:
     return Stop(
         is_error=error is not None,
         error=error or None,
-        usage=parse_usage(figures),
+        usage=Usage.parse(figures),
         skipped_index_ids=list(metadata.get("skipped_index_ids") or []),
     )
 
@@ -108,7 +107,7 @@ def _event(block: Block, names: dict[str, str]) -> Event:
     if kind == "server_tool_result":
         call_id, extras = str(block.get("tool_call_id")), block.get("extras") or {}
         name = extras.get("name") or names.get(call_id, "")
-        picture = parse_attachment(extras.get("image_attachment"))
+        picture = Attachment.parse(extras.get("image_attachment"))
         return ToolResult(call_id, name, block.get("output"), image_attachment=picture)
     return UnknownEvent(block)
 

@@ -32,6 +32,23 @@ class Attachment:
     source_id: str
     type: str | None = None
 
+    @classmethod
+    def parse(cls, data: Any) -> Attachment | None:
+        """Read the coordinates of a page picture.
+
+        Args:
+            data: A JSON value, as the service or a message holds it.
+
+        Returns:
+            The coordinates, or None if they are not complete.
+        """
+        if not isinstance(data, dict):
+            return None
+        name, source_id = data.get("attachment_name"), data.get("source_id")
+        if not isinstance(name, str) or not isinstance(source_id, str):
+            return None
+        return cls(name, source_id, _optional(data.get("type"), str))
+
 
 @dataclass(slots=True)
 class Usage:
@@ -48,6 +65,25 @@ class Usage:
     total_input_tokens: int | None = None
     total_output_tokens: int | None = None
     turns: int | None = None
+
+    @classmethod
+    def parse(cls, data: Any) -> Usage:
+        """Read the figures, leaving out what is not a number.
+
+        Args:
+            data: A JSON value, as the service or a message holds it.
+
+        Returns:
+            The figures that are there.
+        """
+        if not isinstance(data, dict):
+            return cls()
+        return cls(
+            duration_ms=_optional(data.get("duration_ms"), (int, float)),
+            total_input_tokens=_optional(data.get("total_input_tokens"), int),
+            total_output_tokens=_optional(data.get("total_output_tokens"), int),
+            turns=_optional(data.get("turns"), int),
+        )
 
 
 # `index` is the place of an event's segment, call or result in `Turn.events`: deltas that share it belong together,
@@ -332,7 +368,7 @@ def _tool_result(data: dict[str, Any]) -> ToolResult:
         call_id=_require(data, "call_id", str),
         name=_require(data, "name", str),
         result=data.get("result"),
-        image_attachment=parse_attachment(data.get("image_attachment")),
+        image_attachment=Attachment.parse(data.get("image_attachment")),
         raw=data,
     )
 
@@ -343,7 +379,7 @@ def _stop(data: dict[str, Any]) -> Stop:
     return Stop(
         is_error=_require(data, "is_error", bool),
         error=_optional(data.get("error"), str),
-        usage=parse_usage(data.get("usage")),
+        usage=Usage.parse(data.get("usage")),
         skipped_index_ids=[item for item in skipped if isinstance(item, str)] if isinstance(skipped, list) else [],
         raw=data,
     )
@@ -359,25 +395,3 @@ _PARSERS: dict[str, Callable[[dict[str, Any]], Event]] = {
     "tool_result": _tool_result,
     "stop": _stop,
 }
-
-
-def parse_attachment(data: Any) -> Attachment | None:
-    """Read the coordinates of a page picture; None if they are not complete."""
-    if not isinstance(data, dict):
-        return None
-    name, source_id = data.get("attachment_name"), data.get("source_id")
-    if not isinstance(name, str) or not isinstance(source_id, str):
-        return None
-    return Attachment(name, source_id, _optional(data.get("type"), str))
-
-
-def parse_usage(data: Any) -> Usage:
-    """Read usage figures, leaving out what is not a number."""
-    if not isinstance(data, dict):
-        return Usage()
-    return Usage(
-        duration_ms=_optional(data.get("duration_ms"), (int, float)),
-        total_input_tokens=_optional(data.get("total_input_tokens"), int),
-        total_output_tokens=_optional(data.get("total_output_tokens"), int),
-        turns=_optional(data.get("turns"), int),
-    )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._events import Attachment, parse_attachment
+from ._events import Attachment
 from ._json import read_json
 
 
@@ -97,7 +97,7 @@ def _passage(item: dict[str, Any]) -> Source:
     metadata = _mapping(item.get("metadata"))
     static = _mapping(item.get("static_fields"))
     attachments = static.get("attachments")
-    parsed = [parse_attachment(one) for one in attachments] if isinstance(attachments, list) else []
+    parsed = [Attachment.parse(one) for one in attachments] if isinstance(attachments, list) else []
     return Source(
         text=item["content"],
         score=_number(item.get("score")),

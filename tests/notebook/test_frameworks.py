@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ from ..core.strategies import turns as turn_events
 from ..support.server import Gate
 from ..support.service import ChatService, Play
 from ..support.turns import WireEvent
-from .conftest import Notebook, interrupt_main
+from .conftest import Notebook, interrupt_main, meanwhile
 from .support import WITH_EVERYTHING, judge
 
 AAsk = Callable[[Any], Awaitable[Any]]
@@ -219,11 +218,8 @@ def test_an_interrupted_kernel_leaves_what_came_marked_so(
             pass
         interrupt_main()
 
-    interrupter = threading.Thread(target=interrupt)
-    with capture_output() as captured, pytest.raises(KeyboardInterrupt):
-        interrupter.start()
+    with capture_output() as captured, pytest.raises(KeyboardInterrupt), meanwhile(interrupt):
         show(stream)
-    interrupter.join()
     assert service.received("stream")[0].hung_up.wait(10)
     final = seen(notebook.displayed(captured)[-1]["text/html"])
     assert "1 source" in final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from llama_cloud_chat.notebook._live import SHORTEST_PAUSE, find_stream, follow
 from ..support.server import Gate, Step
 from ..support.service import ChatService, Play
 from ..support.turns import said, segment, stop
-from .conftest import Notebook, Ticks, interrupt_main
+from .conftest import Notebook, Ticks, interrupt_main, meanwhile
 from .support import WITH_EVERYTHING, judge
 
 SHOW = "from llama_cloud_chat.notebook import show\nanswer = show(x)"
@@ -82,11 +81,8 @@ def test_what_came_is_shown_while_the_agent_works(
         seen.extend(output["data"]["text/html"] for output in captured._outputs)
         gate.open()
 
-    watcher = threading.Thread(target=watch)
-    with capture_output() as captured:
-        watcher.start()
+    with capture_output() as captured, meanwhile(watch):
         show(stream)
-    watcher.join()
     words = judge(seen[-1]).text
     assert "How many days?" in words
     assert "I look for it." in words
@@ -124,11 +120,8 @@ def test_a_view_in_which_nothing_changed_is_not_painted_again(
         gate.open()
 
     counts: list[int] = []
-    watcher = threading.Thread(target=watch)
-    with capture_output() as captured:
-        watcher.start()
+    with capture_output() as captured, meanwhile(watch):
         show(stream)
-    watcher.join()
     assert counts == [1]
 
 
@@ -180,11 +173,8 @@ def test_an_interrupted_kernel_closes_the_stream_and_leaves_the_partial_turn_mar
             pass
         interrupt_main()
 
-    interrupter = threading.Thread(target=interrupt)
-    with capture_output() as captured, pytest.raises(KeyboardInterrupt):
-        interrupter.start()
+    with capture_output() as captured, pytest.raises(KeyboardInterrupt), meanwhile(interrupt):
         show(stream)
-    interrupter.join()
     assert service.received("stream")[0].hung_up.wait(10)
     assert stream.turn.text
     assert not stream.turn.is_complete
