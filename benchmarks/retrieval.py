@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llama_cloud_chat.local import Tools
-from llama_cloud_chat.local._documents import list_installed_packages
-from llama_cloud_chat.local._index import Index
+from llama_cloud_chat.local._library.documents import list_installed_packages
+from llama_cloud_chat.local._library.index import Index
 
 TOP = 5
 # A little below what it is, for other versions describe themselves in other words; a change of tokens, passages or

@@ -15,7 +15,6 @@ from ._async_client import AsyncChatClient, AsyncChatSession
 from ._async_stream import AsyncTurnStream
 from ._client import ChatClient, ChatSession
 from ._config import ClientConfig, Timeouts
-from ._conversation import Message, render_transcript
 from ._errors import (
     APIConnectionError,
     APIStatusError,
@@ -34,7 +33,10 @@ from ._errors import (
     TurnFailedError,
     UnprocessableEntityError,
 )
-from ._events import (
+from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
+from ._session.conversation import Message, render_transcript
+from ._stream import TurnStream
+from ._turn.events import (
     Attachment,
     Event,
     Stop,
@@ -48,10 +50,8 @@ from ._events import (
     Usage,
     UserInput,
 )
-from ._models import JobMetadata, PresignedURL, SessionDetail, SessionSummary
-from ._sources import Source
-from ._stream import TurnStream
-from ._turn import ToolRun, Turn
+from ._turn.sources import Source
+from ._turn.turn import ToolRun, Turn
 from ._version import __version__
 
 __all__ = [

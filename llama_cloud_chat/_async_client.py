@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from . import _operations as operations
 from ._async_stream import AsyncTurnStream
 from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_config
-from ._conversation import Message, Renderer, render_transcript
 from ._display import Displayable
-from ._events import Attachment
-from ._exchange import Conversation, Exchange
-from ._flows import Clock, Flow, Send, Wait, call
-from ._http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
-from ._knowledge import KnownSessions
-from ._models import PresignedURL, SessionDetail, SessionPage, SessionSummary
-from ._pools import Pool, Pools
-from ._retry import Answer, Outcome, RetryPolicy
-from ._turn import Turn
+from ._session import operations
+from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
+from ._session.conversation import Message, Renderer, render_transcript
+from ._session.exchange import Conversation, Exchange
+from ._session.flows import Clock, Flow, Send, Wait, call
+from ._session.knowledge import KnownSessions
+from ._session.retry import Answer, Outcome, RetryPolicy
+from ._transport.http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
+from ._transport.pools import Pool, Pools
+from ._turn.events import Attachment
+from ._turn.turn import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from ._errors import ChatError, ProtocolError
-from ._events import Event, TextDelta
-from ._exchange import Exchange, StreamEnded
-from ._flows import AwaitTurn, Command, Deliver, OpenStream, Send
-from ._http import LOGGER, check_stream, failure_of
-from ._line import DRAIN_SECONDS, Line, shut_down
-from ._queue import Ticket, current_owner
-from ._retry import Outcome
-from ._turn import Turn
+from ._session.exchange import Exchange, StreamEnded
+from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send
+from ._session.queue import Ticket, current_owner
+from ._session.retry import Outcome
+from ._transport.http import LOGGER, check_stream, failure_of
+from ._transport.line import DRAIN_SECONDS, Line, shut_down
+from ._turn.events import Event, TextDelta
+from ._turn.turn import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Self

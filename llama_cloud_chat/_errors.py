@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._turn import Turn
+    from ._turn.turn import Turn
 
 
 class ChatError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llama_cloud_chat import ChatClient, ConfigurationError, Source, ToolRun
-from llama_cloud_chat._wording import count
+from llama_cloud_chat._turn.wording import count
 from llama_cloud_chat.local import LocalService
 
 from ._screen import Screen

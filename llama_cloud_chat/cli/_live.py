@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.segment import Segment, SegmentLines
 
-from llama_cloud_chat._wording import clean
+from llama_cloud_chat._turn.wording import clean
 
 _SHORTEST_PAUSE = 1 / 12
 _SHARE = 5

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any
 
-from llama_cloud_chat._wording import clean_line
+from llama_cloud_chat._turn.wording import clean_line
 
 _BEYOND_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

@@ -23,8 +23,8 @@ from llama_cloud_chat import (
     Turn,
     TurnStream,
 )
-from llama_cloud_chat._conversation import unfold_transcript
-from llama_cloud_chat._wording import brief, call_line, clean, clean_line, count, pages_of
+from llama_cloud_chat._session.conversation import unfold_transcript
+from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, pages_of
 
 from ._live import LiveMarkdown
 

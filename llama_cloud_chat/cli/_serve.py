@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from llama_cloud_chat._wording import clean_line
+from llama_cloud_chat._turn.wording import clean_line
 from llama_cloud_chat.local import LocalService
 
 from ._connection import INDEX_VARIABLE

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from llama_cloud_chat import APIStatusError, ChatClient, ConfigurationError, SessionSummary
-from llama_cloud_chat._wording import clean_line
+from llama_cloud_chat._turn.wording import clean_line
 
 from ._connection import Connection, connect
 from ._export import as_json

@@ -21,13 +21,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._agent import Agent, AgentTurn, WireEvent, speak
-    from ._documents import Skipped
-    from ._extractive import extractive_agent
-    from ._model_agent import agent_from
-    from ._scripted import scripted_agent
+    from ._agents.extractive import extractive_agent
+    from ._agents.model import agent_from
+    from ._agents.protocol import Agent, AgentTurn, WireEvent, speak
+    from ._agents.scripted import scripted_agent
+    from ._library.documents import Skipped
+    from ._library.tools import Tools, ToolUse
     from ._service import LocalService
-    from ._tools import Tools, ToolUse
 
 __all__ = [
     "Agent",
@@ -44,13 +44,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_agent": ("Agent", "AgentTurn", "WireEvent", "speak"),
-    "_documents": ("Skipped",),
-    "_extractive": ("extractive_agent",),
-    "_model_agent": ("agent_from",),
-    "_scripted": ("scripted_agent",),
+    "_agents.protocol": ("Agent", "AgentTurn", "WireEvent", "speak"),
+    "_library.documents": ("Skipped",),
+    "_agents.extractive": ("extractive_agent",),
+    "_agents.model": ("agent_from",),
+    "_agents.scripted": ("scripted_agent",),
     "_service": ("LocalService",),
-    "_tools": ("ToolUse", "Tools"),
+    "_library.tools": ("ToolUse", "Tools"),
 }
 
 

@@ -19,18 +19,18 @@ from typing import Any, TypeAlias
 
 from llama_cloud_chat._errors import ConfigurationError
 
-from ._agent import Agent
-from ._app import build_app
-from ._documents import Collection, Skipped, list_installed_packages, list_path
-from ._extractive import extractive_agent
-from ._faults import Fault, Faults, Operation
-from ._index import Index, OnProgress, remove_index
-from ._model_agent import agent_from
-from ._pictures import Pictures
-from ._server import ServerThread
-from ._store import Store
-from ._tools import Library
-from ._turns import Turns
+from ._agents.extractive import extractive_agent
+from ._agents.model import agent_from
+from ._agents.protocol import Agent
+from ._library.documents import Collection, Skipped, list_installed_packages, list_path
+from ._library.index import Index, OnProgress, remove_index
+from ._library.pictures import Pictures
+from ._library.tools import Library
+from ._server.app import build_app
+from ._server.faults import Fault, Faults, Operation
+from ._server.store import Store
+from ._server.thread import ServerThread
+from ._server.turns import Turns
 
 PathArgument: TypeAlias = "str | os.PathLike[str]"
 

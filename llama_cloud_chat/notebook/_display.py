@@ -6,7 +6,7 @@ import sys
 from typing import Any, Protocol
 
 from llama_cloud_chat import Turn
-from llama_cloud_chat._wording import call_line, clean, clean_line, count, name_of
+from llama_cloud_chat._turn.wording import call_line, clean, clean_line, count, name_of
 
 from ._render import Pictures, render_html, render_markdown
 from ._transcript import Transcript

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import Any
 
-from llama_cloud_chat._wording import clean
+from llama_cloud_chat._turn.wording import clean
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from llama_cloud_chat import AsyncChatClient, Attachment, ChatClient, ChatError
-from llama_cloud_chat._wording import clean_line
+from llama_cloud_chat._turn.wording import clean_line
 
 MOST_PICTURES = 12
 _WIDTH, _HEIGHT = 320, 420

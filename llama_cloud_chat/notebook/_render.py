@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from llama_cloud_chat import Attachment, Text, Thinking, ToolRun, Turn
-from llama_cloud_chat._wording import (
+from llama_cloud_chat._turn.wording import (
     arguments_line,
     call_line,
     clean_line,

@@ -20,10 +20,10 @@ from llama_cloud_chat import (
     Timeouts,
 )
 from llama_cloud_chat._config import make_config
-from llama_cloud_chat._exchange import Exchange
-from llama_cloud_chat._flows import AwaitTurn, Send
-from llama_cloud_chat._knowledge import KnownSessions
-from llama_cloud_chat._queue import Ticket, TurnQueue, current_owner
+from llama_cloud_chat._session.exchange import Exchange
+from llama_cloud_chat._session.flows import AwaitTurn, Send
+from llama_cloud_chat._session.knowledge import KnownSessions
+from llama_cloud_chat._session.queue import Ticket, TurnQueue, current_owner
 
 from ..support.clients import KEY, FakeClock, make_client
 from ..support.server import PATIENCE, Gate, Step
@@ -272,10 +272,10 @@ def test_an_idle_stream_burns_no_time_and_needs_no_thread(sync_client: ChatClien
 
 
 def test_knowledge_of_very_many_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llama_cloud_chat import _knowledge
+    from llama_cloud_chat._session import knowledge
 
-    monkeypatch.setattr(_knowledge, "_MOST_SESSIONS", 3)
-    sessions = _knowledge.KnownSessions()
+    monkeypatch.setattr(knowledge, "_MOST_SESSIONS", 3)
+    sessions = knowledge.KnownSessions()
     ticket = Ticket("me", lambda: None, lambda: False, lambda: 0)
     sessions.get("busy").queue.enter(ticket)
     for number in range(10):

@@ -16,7 +16,7 @@ from llama_cloud_chat import (
     NotFoundError,
     render_transcript,
 )
-from llama_cloud_chat._conversation import Continue, Fork, Known, Look, Plan, Start, decide, find_anchor
+from llama_cloud_chat._session.conversation import Continue, Fork, Known, Look, Plan, Start, decide, find_anchor
 
 from ..support.clients import FakeClock
 from ..support.server import Cut, Gate, plain

@@ -14,12 +14,12 @@ import pytest
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, Message, SessionBusyError, TextDelta, Turn
 from llama_cloud_chat._config import make_config
-from llama_cloud_chat._conversation import Known
-from llama_cloud_chat._exchange import Exchange
-from llama_cloud_chat._flows import AwaitTurn, Clock, wait_for_event
-from llama_cloud_chat._knowledge import KnownSessions, SessionKnowledge
-from llama_cloud_chat._line import shut_down
-from llama_cloud_chat._queue import Ticket
+from llama_cloud_chat._session.conversation import Known
+from llama_cloud_chat._session.exchange import Exchange
+from llama_cloud_chat._session.flows import AwaitTurn, Clock, wait_for_event
+from llama_cloud_chat._session.knowledge import KnownSessions, SessionKnowledge
+from llama_cloud_chat._session.queue import Ticket
+from llama_cloud_chat._transport.line import shut_down
 
 from ..support.clients import make_client
 from ..support.service import ChatService
@@ -54,7 +54,7 @@ def test_a_running_turn_in_what_is_read_leaves_the_count_open() -> None:
 
 
 def test_sessions_that_are_in_use_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat._knowledge._MOST_SESSIONS", 2)
+    monkeypatch.setattr("llama_cloud_chat._session.knowledge._MOST_SESSIONS", 2)
     sessions = KnownSessions()
     held = [sessions.get(f"ses-{number}") for number in range(2)]
     for known in held:
@@ -70,7 +70,7 @@ def test_sessions_that_are_in_use_are_never_forgotten(monkeypatch: pytest.Monkey
 
 
 def test_of_sessions_the_longest_unused_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat._knowledge._MOST_SESSIONS", 2)
+    monkeypatch.setattr("llama_cloud_chat._session.knowledge._MOST_SESSIONS", 2)
     sessions = KnownSessions()
     first, second = sessions.get("ses-1"), sessions.get("ses-2")
     assert sessions.get("ses-1") is first

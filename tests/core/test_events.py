@@ -23,8 +23,8 @@ from llama_cloud_chat import (
     Usage,
     UserInput,
 )
-from llama_cloud_chat._events import parse_event, read_message
-from llama_cloud_chat._sse import Named
+from llama_cloud_chat._turn.events import parse_event, read_message
+from llama_cloud_chat._turn.sse import Named
 
 KNOWN: list[tuple[dict[str, Any], Event]] = [
     ({"type": "thinking_delta", "content": "a"}, ThinkingDelta("a")),

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_cloud_chat import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Turn
-from llama_cloud_chat._events import parse_event
-from llama_cloud_chat._turn import HistoryConflictError, TurnReader, read_history
+from llama_cloud_chat._turn.events import parse_event
+from llama_cloud_chat._turn.turn import HistoryConflictError, TurnReader, read_history
 
 from ..support.turns import (
     RECORDED,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, Stop, TextDelta
-from llama_cloud_chat._knowledge import KnownSessions, SessionKnowledge
-from llama_cloud_chat._queue import Ticket, TurnQueue
+from llama_cloud_chat._session.knowledge import KnownSessions, SessionKnowledge
+from llama_cloud_chat._session.queue import Ticket, TurnQueue
 
 from ..support.clients import make_client
 from ..support.server import PATIENCE, Gate, Step, chunk, plain
@@ -353,7 +353,7 @@ def test_a_stream_collected_while_another_pool_is_made_hangs_nobody(
 
     dropped = [stream]
     del stream
-    monkeypatch.setattr("llama_cloud_chat._pools.STREAMS_PER_POOL", 1)
+    monkeypatch.setattr("llama_cloud_chat._transport.pools.STREAMS_PER_POOL", 1)
     monkeypatch.setattr(pools, "_make", make_and_collect)
     assert ends(lambda: other.ask("What?"))
     assert service.received("stream")[0].hung_up.wait(PATIENCE)
@@ -376,7 +376,7 @@ def test_a_stream_collected_while_a_session_is_looked_up_hangs_nobody(monkeypatc
             sessions.drop("ses-passing")
 
     sessions = KnownSessions()
-    monkeypatch.setattr("llama_cloud_chat._knowledge.SessionKnowledge", Collecting)
+    monkeypatch.setattr("llama_cloud_chat._session.knowledge.SessionKnowledge", Collecting)
     assert ends(lambda: sessions.get("ses-1"))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from llama_cloud_chat import _line
-from llama_cloud_chat._line import Watchdog
+from llama_cloud_chat._transport import line
+from llama_cloud_chat._transport.line import Watchdog
 
 
 class Wire:
@@ -54,7 +54,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
         def is_alive(self) -> bool:
             return True
 
-    monkeypatch.setattr(_line, "DRAIN_SECONDS", 0)
+    monkeypatch.setattr(line, "DRAIN_SECONDS", 0)
     monkeypatch.setattr(threading, "Thread", Thread)
     return begun
 
@@ -63,8 +63,8 @@ def test_a_line_is_shut_when_its_time_is_over_and_not_before(
     wire: Wire, threads: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(_line, "DRAIN_SECONDS", 0.25)
-    monkeypatch.setattr("llama_cloud_chat._line.time.monotonic", lambda: now)
+    monkeypatch.setattr(line, "DRAIN_SECONDS", 0.25)
+    monkeypatch.setattr("llama_cloud_chat._transport.line.time.monotonic", lambda: now)
     dog = Watchdog()
     with dog.watching(wire.response):
         dog._look()
@@ -110,18 +110,18 @@ def test_a_thread_that_cannot_begin_is_tried_again(monkeypatch: pytest.MonkeyPat
 
 FORKING = """
 import os, socket, httpx
-from llama_cloud_chat import _line
-_line.DRAIN_SECONDS = 0
+from llama_cloud_chat._transport import line
+line.DRAIN_SECONDS = 0
 near, far = socket.socketpair()
 class Stream:
     get_extra_info = lambda self, name: near
-with _line.WATCHDOG._lock:
-    _line.WATCHDOG._watched.append(_line._Watched(httpx.Response(200, extensions={"network_stream": Stream()}), 0.0))
+with line.WATCHDOG._lock:
+    line.WATCHDOG._watched.append(line._Watched(httpx.Response(200, extensions={"network_stream": Stream()}), 0.0))
     child = os.fork()
 if child == 0:
-    with _line.WATCHDOG.watching(httpx.Response(200)):
-        _line.WATCHDOG._look()
-    os._exit(0 if _line.WATCHDOG._thread.is_alive() else 1)
+    with line.WATCHDOG.watching(httpx.Response(200)):
+        line.WATCHDOG._look()
+    os._exit(0 if line.WATCHDOG._thread.is_alive() else 1)
 assert os.waitpid(child, 0)[1] == 0, "the child has no watchdog"
 near.send(b"x")
 print("alive")

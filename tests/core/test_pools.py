@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from llama_cloud_chat import APITimeoutError, AsyncChatClient, ChatClient, ChatError, Stop, Timeouts
-from llama_cloud_chat._pools import STREAMS_PER_POOL, Pools
+from llama_cloud_chat._transport.pools import STREAMS_PER_POOL, Pools
 
 from ..support.clients import make_client
 from ..support.server import CHUNKED, Cut, Gate, head, plain
@@ -65,7 +65,7 @@ def test_more_turns_than_a_pool_holds_run_at_once_and_leave_no_more_open_than_it
 def test_when_every_pool_is_full_the_error_says_so(
     make: MakeClient, service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llama_cloud_chat._pools.MOST_POOLS", 1)
+    monkeypatch.setattr("llama_cloud_chat._transport.pools.MOST_POOLS", 1)
     client = make(timeout=Timeouts(pool=0.05))
     last = client.create()
     gate = Gate()
@@ -177,8 +177,8 @@ def test_a_request_that_fails_leaves_its_pool_once_and_raises_only_our_errors(
 
 
 def test_when_every_pool_is_full_the_least_used_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat._pools.MOST_POOLS", 2)
-    monkeypatch.setattr("llama_cloud_chat._pools.STREAMS_PER_POOL", 1)
+    monkeypatch.setattr("llama_cloud_chat._transport.pools.MOST_POOLS", 2)
+    monkeypatch.setattr("llama_cloud_chat._transport.pools.STREAMS_PER_POOL", 1)
     pools = Pools(httpx.Client)
     first, second, third, fourth = (pools.enter() for _ in range(4))
     assert first is not second

@@ -20,8 +20,8 @@ from llama_cloud_chat import (
     RateLimitError,
     UnprocessableEntityError,
 )
-from llama_cloud_chat._operations import Repeating
-from llama_cloud_chat._retry import Answer, Failed, FindOut, GiveUp, Retry, RetryPolicy
+from llama_cloud_chat._session.operations import Repeating
+from llama_cloud_chat._session.retry import Answer, Failed, FindOut, GiveUp, Retry, RetryPolicy
 
 from ..support.clients import FakeClock
 from ..support.server import Cut, in_json, plain

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from llama_cloud_chat import Attachment, ConfigurationError, PresignedURL, ProtocolError, Source, Turn
-from llama_cloud_chat._events import parse_event
-from llama_cloud_chat._sources import read_sources
-from llama_cloud_chat._turn import TurnReader
+from llama_cloud_chat._turn.events import parse_event
+from llama_cloud_chat._turn.sources import read_sources
+from llama_cloud_chat._turn.turn import TurnReader
 
 from ..support.clients import KEY
 from ..support.server import ScriptedServer, in_json, plain

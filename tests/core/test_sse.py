@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_cloud_chat import ProtocolError
-from llama_cloud_chat._sse import MessageDecoder, Named
+from llama_cloud_chat._turn.sse import MessageDecoder, Named
 
 from ..support.turns import take
 

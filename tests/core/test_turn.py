@@ -26,9 +26,9 @@ from llama_cloud_chat import (
     Usage,
     UserInput,
 )
-from llama_cloud_chat._events import parse_event, read_message
-from llama_cloud_chat._sse import MessageDecoder
-from llama_cloud_chat._turn import TurnReader
+from llama_cloud_chat._turn.events import parse_event, read_message
+from llama_cloud_chat._turn.sse import MessageDecoder
+from llama_cloud_chat._turn.turn import TurnReader
 
 from ..support.turns import (
     RECORDED,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llama_cloud_chat import Source, Turn
-from llama_cloud_chat._wording import brief, call_line, clean, clean_line, count, name_of, pages_of
+from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, name_of, pages_of
 
 
 def test_nothing_is_left_that_a_terminal_obeys_or_that_reads_backwards() -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 
 from llama_cloud_chat.local import LocalService
-from llama_cloud_chat.local._documents import Collection, Entry
-from llama_cloud_chat.local._index import Index
-from llama_cloud_chat.local._readers import Document
-from llama_cloud_chat.local._tools import Library
+from llama_cloud_chat.local._library.documents import Collection, Entry
+from llama_cloud_chat.local._library.index import Index
+from llama_cloud_chat.local._library.readers import Document
+from llama_cloud_chat.local._library.tools import Library
 
 HANDBOOK = {
     "leave.md": "# Leave\n\nEveryone has 30 days of paid leave each year. Unused days expire in March.\n\n"

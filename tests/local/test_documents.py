@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat.local import LocalService, Tools
-from llama_cloud_chat.local._documents import Skipped, list_installed_packages, list_path
-from llama_cloud_chat.local._html import text_of_html
-from llama_cloud_chat.local._index import Index
-from llama_cloud_chat.local._readers import UnreadableError, read_file
+from llama_cloud_chat.local._library.documents import Skipped, list_installed_packages, list_path
+from llama_cloud_chat.local._library.html import text_of_html
+from llama_cloud_chat.local._library.index import Index
+from llama_cloud_chat.local._library.readers import UnreadableError, read_file
 from tests.local.harness import pdf_of, write_docs
 
 
@@ -170,7 +170,7 @@ def test_a_reader_that_breaks_on_a_file_does_not_stop_the_others(shelf: Shelf, m
     def fail(html: str) -> str:
         raise RecursionError
 
-    monkeypatch.setattr("llama_cloud_chat.local._readers.text_of_html", fail)
+    monkeypatch.setattr("llama_cloud_chat.local._library.readers.text_of_html", fail)
     write_docs(shelf.folder, {"deep.html": "<p>x"})
     assert len(shelf.names()) == 3
     assert reasons(shelf) == {"deep.html": "cannot be read (RecursionError)"}
@@ -246,7 +246,7 @@ def test_progress_tells_how_far_it_is(handbook: Path, start: Callable[..., Local
 
 
 def test_what_was_indexed_is_kept_when_indexing_is_interrupted(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat.local._index._COMMIT_FILES", 1)
+    monkeypatch.setattr("llama_cloud_chat.local._library.index._COMMIT_FILES", 1)
 
     def interrupt(done: int, total: int, name: str) -> None:
         if done == 2:
@@ -294,7 +294,7 @@ def test_memory_holds_one_document_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_pdf_with_too_much_text_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat.local._readers.MAX_TEXT_BYTES", 1000)
+    monkeypatch.setattr("llama_cloud_chat.local._library.readers.MAX_TEXT_BYTES", 1000)
     (tmp_path / "a.pdf").write_bytes(pdf_of(*["words\n" * 30] * 8))
     with pytest.raises(UnreadableError, match="holds more than"):
         read_file(tmp_path / "a.pdf")

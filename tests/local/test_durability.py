@@ -293,7 +293,7 @@ def test_an_index_that_finds_the_disk_full_is_one_clear_sentence_and_leaves_noth
             Path(f"{path}{suffix}").touch()
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("llama_cloud_chat.local._index._update", fail)
+    monkeypatch.setattr("llama_cloud_chat.local._library.index._update", fail)
     with pytest.raises(ConfigurationError, match=r"index .* cannot be written: database or disk is full"):
         LocalService(handbook, data=data).start()
     assert set(tmp_path.iterdir()) == before

@@ -10,8 +10,8 @@ import pytest
 
 from llama_cloud_chat import Message, render_transcript
 from llama_cloud_chat.local import AgentTurn, extractive_agent
-from llama_cloud_chat.local._store import encode
-from llama_cloud_chat.local._tools import Library
+from llama_cloud_chat.local._library.tools import Library
+from llama_cloud_chat.local._server.store import encode
 from tests.local.harness import HANDBOOK, library_of
 
 LIBRARY = library_of(handbook=HANDBOOK)

@@ -21,7 +21,7 @@ from pydantic import Field, PrivateAttr
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat.local import LocalService, agent_from
-from llama_cloud_chat.local._model_agent import MAX_CALLS_AT_ONCE, MAX_STEPS
+from llama_cloud_chat.local._agents.model import MAX_CALLS_AT_ONCE, MAX_STEPS
 from tests.local.harness import Api
 
 Start = Callable[..., LocalService]

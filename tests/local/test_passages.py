@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_cloud_chat.local._passages import MAX_CHARS, split
-from llama_cloud_chat.local._sentences import Sentence, sentences, speaks_of, stems
+from llama_cloud_chat.local._agents.sentences import Sentence, sentences, speaks_of, stems
+from llama_cloud_chat.local._library.passages import MAX_CHARS, split
 
 LINES = st.sampled_from(
     ["# Title", "## Two", "Words and words.", "", "===", "```", "~~~", "- item", "\f", " ", "x" * 900, "ü ä. "]

@@ -16,9 +16,9 @@ from PIL import Image
 
 from llama_cloud_chat import ChatClient
 from llama_cloud_chat.local import LocalService
-from llama_cloud_chat.local import _pictures as pictures
-from llama_cloud_chat.local._documents import stamp_of
-from llama_cloud_chat.local._index import File
+from llama_cloud_chat.local._library import pictures
+from llama_cloud_chat.local._library.documents import stamp_of
+from llama_cloud_chat.local._library.index import File
 from tests.local.harness import Api, pdf_of
 
 Start = Callable[..., LocalService]

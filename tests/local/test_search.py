@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llama_cloud_chat.local import Tools
-from llama_cloud_chat.local._words import content_words, further_forms
+from llama_cloud_chat.local._library.words import content_words, further_forms
 from tests.local.harness import HANDBOOK, library_of
 
 LIBRARY = library_of(handbook=HANDBOOK, other={"leave.md": "Leave the building by the stairs."})
@@ -252,7 +252,7 @@ def test_a_tool_that_breaks_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object) -> None:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr("llama_cloud_chat.local._tools.search", fail)
+    monkeypatch.setattr("llama_cloud_chat.local._library.tools.search", fail)
     used = LIBRARY.tools(["handbook"]).use("retrieve", {"query": "x"})
     assert used.result == {"error": "The tool failed: OSError: the disk is gone"}
 

@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, _store, speak
+from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
+from llama_cloud_chat.local._server import store
 from tests.local.harness import Api, write_docs
 
 Start = Callable[..., LocalService]
@@ -215,7 +216,7 @@ def test_a_bad_file_in_a_good_folder_is_skipped_and_listed(handbook: Path, start
 
 
 def test_a_file_that_is_too_large_is_skipped(handbook: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llama_cloud_chat.local._readers.MAX_TEXT_BYTES", 150)
+    monkeypatch.setattr("llama_cloud_chat.local._library.readers.MAX_TEXT_BYTES", 150)
     assert [each.path.name for each in start(handbook).skipped] == ["leave.md"]
 
 
@@ -282,15 +283,15 @@ def test_of_two_services_that_make_one_data_file_at_the_same_time_one_keeps_it(
     tmp_path: Path, start: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, first = tmp_path / "sessions.db", list[LocalService]()
-    really_connect = _store._connect
+    really_connect = store._connect
 
     def be_overtaken(path: Path) -> Any:
         # The file was not there when it was looked for, and is now.
-        monkeypatch.setattr(_store, "_connect", really_connect)
+        monkeypatch.setattr(store, "_connect", really_connect)
         first.append(start(data=data))
         return really_connect(path)
 
-    monkeypatch.setattr(_store, "_connect", be_overtaken)
+    monkeypatch.setattr(store, "_connect", be_overtaken)
     with raises_one_sentence("in use by another service"):
         LocalService([], data=data).start()
     session_id = connect(first[0]).create()

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
-from llama_cloud_chat.local._store import BegunTurn, Scope, Store
-from llama_cloud_chat.local._turns import _Ledger
+from llama_cloud_chat.local._server.store import BegunTurn, Scope, Store
+from llama_cloud_chat.local._server.turns import _Ledger
 from tests.local.harness import Api
 
 Start = Callable[..., LocalService]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from llama_cloud_chat import SessionDetail, Text, Thinking, ToolCall, ToolResult, Turn, UnknownEvent
-from llama_cloud_chat._wording import clean
+from llama_cloud_chat._turn.wording import clean
 from llama_cloud_chat.notebook import to_html, to_markdown
 from llama_cloud_chat.notebook._render import render_html
 from llama_cloud_chat.notebook._transcript import Transcript

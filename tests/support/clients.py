@@ -10,7 +10,7 @@ from typing import Any
 
 from llama_cloud_chat import AsyncChatClient, AsyncChatSession, AsyncTurnStream, ChatClient
 from llama_cloud_chat._config import make_config
-from llama_cloud_chat._flows import Clock
+from llama_cloud_chat._session.flows import Clock
 
 KEY = "llx-very-secret"
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
-from llama_cloud_chat._sse import MessageDecoder
+from llama_cloud_chat._turn.sse import MessageDecoder
 
 WireEvent: TypeAlias = dict[str, Any]
 Style: TypeAlias = Literal["both", "deltas", "whole"]

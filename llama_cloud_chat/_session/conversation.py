@@ -1,0 +1,228 @@
+"""How a list of messages meets a session: the one decision that both adapters share. Pure, on plain data.
+
+An answer carries where it stands, as `session_id` and `turn`. A conversation goes on from the last answer that does,
+as long as that is still its session's last turn; otherwise it forks: a new session is given the transcript so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from llama_cloud_chat._config import check_prompt, check_text
+from llama_cloud_chat._errors import ConfigurationError
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation, as the core sees it.
+
+    Attributes:
+        role: Whose it is.
+        text: What it says.
+        name: Whose it is by name, if there is one.
+        session_id: For an answer: the session it was given in.
+        turn: For an answer: which turn of that session it was, from 1.
+    """
+
+    role: Role
+    text: str
+    name: str | None = None
+    session_id: str | None = None
+    turn: int | None = None
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether it says where in which session it was given."""
+        return self.role == "assistant" and bool(self.session_id) and self.turn is not None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an anchor's session.
+
+    Attributes:
+        turns: How many turns it has, all over; None if that is unknown.
+        age: How many seconds ago that was so.
+        index_ids: The indexes it is bound to; None or empty if it is unbound.
+        is_gone: Whether the service no longer has it.
+        is_in_use: Whether another turn is being asked on it at this moment.
+        was_read: Whether this was read from the service for the decision at hand, so that looking again tells
+            nothing new.
+    """
+
+    turns: int | None = None
+    age: float = 0.0
+    index_ids: Sequence[str] | None = None
+    is_gone: bool = False
+    is_in_use: bool = False
+    was_read: bool = False
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Ask `prompt` on the session."""
+
+    session_id: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """Read the session's history, then decide again."""
+
+    session_id: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """Ask `prompt` on a new session."""
+
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Ask `prompt`, which holds the transcript, on a new session; leave the old one as it is."""
+
+    session_id: str
+    prompt: str
+
+
+Plan: TypeAlias = Continue | Look | Start | Fork
+Renderer: TypeAlias = Callable[[Sequence[Message]], str]
+
+
+def find_anchor(messages: Sequence[Message]) -> Message | None:
+    """Return the last answer that carries its session and turn."""
+    return next((message for message in reversed(messages) if message.is_anchor), None)
+
+
+def decide(
+    messages: Sequence[Message],
+    *,
+    session_id: str | None,
+    index_ids: Sequence[str] | None,
+    known: Known,
+    freshness: float,
+    render: Renderer,
+) -> Plan:
+    """Decide how the conversation goes on.
+
+    Args:
+        messages: The conversation; its last message is the user's.
+        session_id: A session named by the user, which is used as it is.
+        index_ids: The indexes wanted; None for those of the session.
+        known: What is known of the anchor's session.
+        freshness: After how many seconds knowledge must be looked up again.
+        render: Turns messages into a prompt.
+
+    Raises:
+        ConfigurationError: There is nothing to ask.
+    """
+    _check(messages)
+    if session_id is not None:
+        return Continue(session_id, _prompt(_after_last(messages, "assistant"), render))
+    anchor = find_anchor(messages)
+    if anchor is None:
+        return Start(_prompt(messages, render))
+    assert anchor.session_id is not None
+    assert anchor.turn is not None
+    if known.is_gone or known.is_in_use:
+        return Fork(anchor.session_id, _prompt(messages, render))
+    is_stale = known.turns is None or known.turns < anchor.turn or known.age >= freshness
+    if is_stale and not known.was_read:
+        return Look(anchor.session_id)
+    wanted, bound = set(index_ids or ()), set(known.index_ids or ())
+    has_other_indexes = bool(wanted and bound) and wanted != bound
+    if known.turns != anchor.turn or has_other_indexes:
+        return Fork(anchor.session_id, _prompt(messages, render))
+    return Continue(anchor.session_id, _prompt(messages[_place(messages, anchor) + 1 :], render))
+
+
+def _check(messages: Sequence[Message]) -> None:
+    if not messages:
+        raise ConfigurationError("There are no messages. Give at least one message of the user.")
+    if messages[-1].role != "user":
+        raise ConfigurationError(
+            f"The last message is of role {messages[-1].role!r}; the agent answers the user. End with a message of "
+            "the user."
+        )
+    for message in messages:
+        check_text("messages", message.text)
+    check_prompt(messages[-1].text)
+
+
+def _place(messages: Sequence[Message], wanted: Message) -> int:
+    return max(place for place, message in enumerate(messages) if message is wanted)
+
+
+def _after_last(messages: Sequence[Message], role: Role) -> Sequence[Message]:
+    places = [place for place, message in enumerate(messages) if message.role == role]
+    return messages[places[-1] + 1 :] if places else messages
+
+
+def _prompt(messages: Sequence[Message], render: Renderer) -> str:
+    """Say what the agent has not heard: the user's words as they are, anything else as a transcript."""
+    if all(message.role == "user" and message.name is None for message in messages):
+        return "\n\n".join(message.text for message in messages if message.text.strip())
+    return check_prompt(render(messages))
+
+
+_OPENING = "This conversation has taken place so far:"
+_CLOSING = "Answer the user's next message, which is everything below this line."
+
+
+def render_transcript(messages: Sequence[Message]) -> str:
+    """Render a conversation as one prompt that ends with the user's last message.
+
+    Every earlier message stands under its role with each of its lines quoted, so that none can pretend to be
+    another's; what follows the last heading is the user's alone.
+
+    Args:
+        messages: The conversation; its last message is the user's.
+
+    Returns:
+        The prompt; a single message as it is.
+    """
+    *earlier, last = messages
+    quoted = [f"[{_heading(message)}]\n{_quote(message.text)}" for message in earlier if message.text.strip()]
+    if not quoted:
+        return last.text
+    return "\n\n".join(
+        [
+            _OPENING,
+            *quoted,
+            _CLOSING,
+            last.text,
+        ]
+    )
+
+
+def unfold_transcript(prompt: str) -> tuple[list[str], str]:
+    """Return what the user had asked before, as a prompt of `render_transcript` tells it, and what is asked now.
+
+    A prompt that tells of nothing is returned as it is.
+    """
+    told, mark, asked = prompt.partition(f"\n\n{_CLOSING}\n\n")
+    if not mark or not told.startswith(f"{_OPENING}\n\n"):
+        return [], prompt
+    # Everything that was said is quoted, so no message can be taken for a heading.
+    blocks = [block.partition("\n") for block in told.split("\n\n")[1:]]
+    return [_unquote(quoted) for heading, _, quoted in blocks if heading == "[user]"], asked
+
+
+def _heading(message: Message) -> str:
+    name = " ".join((message.name or "").split()).replace("[", "(").replace("]", ")")
+    return f"{message.role}: {name}" if name else message.role
+
+
+def _unquote(text: str) -> str:
+    return "\n".join(line.removeprefix(">").removeprefix(" ") for line in text.split("\n"))
+
+
+def _quote(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())

@@ -1,0 +1,102 @@
+"""What takes more than one request, written once for both colours.
+
+A flow is a generator: it yields what it needs done (a command), and is sent what came of it. The two clients drive
+flows and do the I/O and the waiting; nothing here does either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from llama_cloud_chat._turn.events import Event
+
+from .operations import Operation, Request
+from .queue import Ticket
+from .retry import Answer, GiveUp, Outcome, RetryPolicy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send the request and read the whole answer; give back an `Outcome`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class AwaitTurn:
+    """Wait until the ticket is woken; give back whether it was within so many seconds."""
+
+    ticket: Ticket
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OpenStream:
+    """Send the prompt; hand on what its stream brings; give back a `StreamEnded` or an `Outcome`."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Hand these events on."""
+
+    events: Sequence[Event]
+
+
+Command: TypeAlias = Send | Wait | AwaitTurn | OpenStream | Deliver
+Flow: TypeAlias = Generator[Command, Any, T]
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event` as `threading.Event.wait` does; return whether it was set in time."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time and chance; tests bring their own."""
+
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+    wait_async: Callable[[asyncio.Event, float], Awaitable[bool]] = wait_for_event
+    monotonic: Callable[[], float] = time.monotonic
+    time: Callable[[], float] = time.time
+    chance: Callable[[], float] = field(default=random.random)
+
+
+def call(operation: Operation[T], policy: RetryPolicy, clock: Clock) -> Flow[T]:
+    """Run one operation, with its retries.
+
+    Raises:
+        ChatError: It failed for good.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        outcome: Outcome = yield Send(operation.request)
+        decision = policy.decide(operation.repeating, attempt, outcome, chance=clock.chance(), now=clock.time())
+        if decision is None:
+            assert isinstance(outcome, Answer)
+            return operation.read(outcome.body)
+        if isinstance(decision, GiveUp):
+            raise decision.error
+        yield Wait(decision.delay)

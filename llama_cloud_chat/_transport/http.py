@@ -1,0 +1,171 @@
+"""httpx, as both clients use it: requests with the key, failures as our errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+
+import httpx
+
+from llama_cloud_chat._config import ClientConfig, is_loopback
+from llama_cloud_chat._errors import APIConnectionError, APITimeoutError, ConfigurationError, ProtocolError
+from llama_cloud_chat._session.operations import Request
+from llama_cloud_chat._session.retry import Failed
+from llama_cloud_chat._version import __version__
+
+LOGGER = logging.getLogger("llama_cloud_chat")
+
+_USER_AGENT = f"llama-cloud-chat/{__version__}"
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+class BearerAuth(httpx.Auth):
+    """Puts the key into a request at the last moment, so that no frame or log holds it before.
+
+    httpx takes the header away from redirects to another host.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the header."""
+        request.headers["Authorization"] = f"Bearer {self._config.api_key.get_secret_value()}"
+        yield request
+
+
+def build_request(
+    http: httpx.Client | httpx.AsyncClient, request: Request, config: ClientConfig
+) -> tuple[httpx.Request, httpx.Auth | None]:
+    """Return the request and what authenticates it.
+
+    Answers are asked for as they are: a compressed stream would arrive in lumps, and a compressed body could
+    unpack to more than memory holds.
+    """
+    headers = {"Accept": request.accept, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
+    timeout = config.httpx_timeout
+    if request.is_foreign:
+        _check_foreign_url(request.path, config)
+        foreign = http.build_request(request.method, request.path, timeout=timeout)
+        foreign.headers.pop("Authorization", None)
+        return _with_headers(foreign, headers), None
+    scope = {"organization_id": config.organization_id, "project_id": config.project_id}
+    query = {**request.query, **{name: value for name, value in scope.items() if value is not None}}
+    built = http.build_request(
+        request.method,
+        config.base_url + request.path,
+        params=query or None,
+        json=request.body,
+        timeout=timeout,
+    )
+    return _with_headers(built, headers), BearerAuth(config)
+
+
+def _with_headers(request: httpx.Request, headers: dict[str, str]) -> httpx.Request:
+    for name, value in headers.items():  # several times as fast as to have httpx merge them
+        request.headers[name] = value
+    return request
+
+
+def _check_foreign_url(url: str, config: ClientConfig) -> None:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
+    if not parsed.scheme or not parsed.host:
+        raise ProtocolError("The service gave an attachment's address that is no web address.")
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and (config.allow_http or is_loopback(parsed.host))):
+        raise ConfigurationError(
+            f"The attachment lies at {parsed.scheme}://{parsed.host}, which is not encrypted. Pass allow_http=True "
+            "if the network between is yours."
+        )
+
+
+def follows_redirects(request: Request) -> bool:
+    """Whether a redirect may be followed: never with a body, which it could carry to another host."""
+    return request.method == "GET"
+
+
+def failure_of(error: httpx.HTTPError, config: ClientConfig) -> Failed:
+    """Translate what httpx raised."""
+    reason = f": {error}" if str(error) else f" ({type(error).__name__})"
+    host = _host_of(error, config)
+    if isinstance(error, httpx.PoolTimeout):
+        message = (
+            f"All connections were in use for {config.timeout.pool:g} seconds. Close streams that nobody reads, or "
+            "pass http_client= with larger httpx.Limits."
+        )
+        return Failed(APITimeoutError(message), was_sent=False, is_final=True)
+    if isinstance(error, (httpx.TooManyRedirects, httpx.UnsupportedProtocol)):
+        failed = APIConnectionError(f"The request to {host} led nowhere{reason}. Check base_url.")
+        return Failed(failed, was_sent=False, is_final=True)
+    was_sent = not isinstance(error, _NEVER_SENT)
+    if isinstance(error, httpx.TimeoutException):
+        what = f"did not answer for {config.timeout.idle:g} seconds" if was_sent else "could not be reached in time"
+        return Failed(APITimeoutError(f"{host} {what}. Try again, or pass a larger timeout."), was_sent)
+    if was_sent:
+        return Failed(APIConnectionError(f"The connection to {host} broke{reason}."), was_sent)
+    return Failed(
+        APIConnectionError(
+            f"Could not connect to {host}{reason}. Check base_url ({config.base_url}), and that the service is running."
+        ),
+        was_sent,
+    )
+
+
+def _host_of(error: httpx.HTTPError, config: ClientConfig) -> str:
+    """Name where a request went: never its query, which signs a download."""
+    try:
+        url = error.request.url
+    except RuntimeError:
+        return config.base_url
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def check_encoding(response: httpx.Response) -> None:
+    """Refuse an answer that is compressed although it was asked not to be."""
+    if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
+        raise ProtocolError(
+            "The service, or a proxy before it, compresses answers although it is asked not to. Turn that off for "
+            f"{response.request.url.host}."
+        )
+
+
+def check_stream(response: httpx.Response) -> None:
+    """Refuse a 200 that is no event stream."""
+    check_encoding(response)
+    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "text/event-stream":
+        raise ProtocolError(
+            f"The service answered a prompt with {content_type or 'no content type'!r} instead of an event stream. "
+            "Is base_url really the address of LlamaCloud?"
+        )
+
+
+class BodyBuffer:
+    """Collects a whole answer, up to a limit."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._limit = config.max_body_bytes
+        self._size = 0
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            ProtocolError: It is too much.
+        """
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise ProtocolError(
+                f"The service's answer holds more than {self._limit} bytes. If that can be right, give the client a "
+                "larger max_event_bytes; an answer may hold sixteen times that."
+            )
+        self._chunks.append(chunk)
+
+    def content(self, *, is_error: bool) -> bytes:
+        """Return all of it; from an error, which people are shown, without the key, should the service repeat it."""
+        body = b"".join(self._chunks)
+        return body.replace(self._config.api_key.get_secret_value().encode(), b"**********") if is_error else body

@@ -1,0 +1,1 @@
+"""From bytes to a `Turn`: fed, pure, knowing neither sessions nor sockets."""

@@ -1,0 +1,1 @@
+"""What the agents search: files read, cut into passages, indexed, found again and shown."""
