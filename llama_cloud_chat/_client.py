@@ -14,9 +14,10 @@ from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_con
 from ._display import Displayable
 from ._session import operations
 from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
-from ._session.conversation import Message, Renderer, render_transcript
-from ._session.exchange import Conversation, Exchange
-from ._session.flows import Clock, Flow, Send, Wait, call
+from ._session.clock import Clock
+from ._session.conversation import Conversation, Message, Renderer, render_transcript
+from ._session.exchange import Exchange
+from ._session.flows import Flow, Send, Wait, call
 from ._session.knowledge import KnownSessions
 from ._session.retry import Answer, Outcome, RetryPolicy
 from ._stream import TurnStream

@@ -40,12 +40,15 @@ class Message:
         return self.role == "assistant" and bool(self.session_id) and self.turn is not None
 
 
+Renderer: TypeAlias = Callable[[Sequence[Message]], str]
+
+
 @dataclass(frozen=True)
-class Known:
-    """What is known of an anchor's session.
+class Snapshot:
+    """What is known of an anchor's session at the moment of deciding.
 
     Attributes:
-        turns: How many turns it has, all over; None if that is unknown.
+        turn_count: How many turns it has, all over; None if that is unknown.
         age: How many seconds ago that was so.
         index_ids: The indexes it is bound to; None or empty if it is unbound.
         is_gone: Whether the service no longer has it.
@@ -54,7 +57,7 @@ class Known:
             nothing new.
     """
 
-    turns: int | None = None
+    turn_count: int | None = None
     age: float = 0.0
     index_ids: Sequence[str] | None = None
     is_gone: bool = False
@@ -93,7 +96,6 @@ class Fork:
 
 
 Plan: TypeAlias = Continue | Look | Start | Fork
-Renderer: TypeAlias = Callable[[Sequence[Message]], str]
 
 
 def find_anchor(messages: Sequence[Message]) -> Message | None:
@@ -101,49 +103,41 @@ def find_anchor(messages: Sequence[Message]) -> Message | None:
     return next((message for message in reversed(messages) if message.is_anchor), None)
 
 
-def decide(
-    messages: Sequence[Message],
-    *,
-    session_id: str | None,
-    index_ids: Sequence[str] | None,
-    known: Known,
-    freshness: float,
-    render: Renderer,
-) -> Plan:
-    """Decide how the conversation goes on.
+def decide(conversation: Conversation, *, index_ids: Sequence[str] | None, snapshot: Snapshot) -> Plan:
+    """Decide how a conversation, already checked, goes on.
 
     Args:
-        messages: The conversation; its last message is the user's.
-        session_id: A session named by the user, which is used as it is.
+        conversation: The messages, and how they are to be told.
         index_ids: The indexes wanted; None for those of the session.
-        known: What is known of the anchor's session.
-        freshness: After how many seconds knowledge must be looked up again.
-        render: Turns messages into a prompt.
-
-    Raises:
-        ConfigurationError: There is nothing to ask.
+        snapshot: What is known of the anchor's session.
     """
-    _check(messages)
-    if session_id is not None:
-        return Continue(session_id, _prompt(_after_last(messages, "assistant"), render))
+    messages, render = conversation.messages, conversation.render
+    if conversation.session_id is not None:
+        return Continue(conversation.session_id, _prompt(_after_last(messages, "assistant"), render))
     anchor = find_anchor(messages)
     if anchor is None:
         return Start(_prompt(messages, render))
     assert anchor.session_id is not None
     assert anchor.turn is not None
-    if known.is_gone or known.is_in_use:
+    if snapshot.is_gone or snapshot.is_in_use:
         return Fork(anchor.session_id, _prompt(messages, render))
-    is_stale = known.turns is None or known.turns < anchor.turn or known.age >= freshness
-    if is_stale and not known.was_read:
+    count = snapshot.turn_count
+    is_stale = count is None or count < anchor.turn or snapshot.age >= conversation.freshness
+    if is_stale and not snapshot.was_read:
         return Look(anchor.session_id)
-    wanted, bound = set(index_ids or ()), set(known.index_ids or ())
+    wanted, bound = set(index_ids or ()), set(snapshot.index_ids or ())
     has_other_indexes = bool(wanted and bound) and wanted != bound
-    if known.turns != anchor.turn or has_other_indexes:
+    if count != anchor.turn or has_other_indexes:
         return Fork(anchor.session_id, _prompt(messages, render))
-    return Continue(anchor.session_id, _prompt(messages[_place(messages, anchor) + 1 :], render))
+    return Continue(anchor.session_id, _prompt(messages[_position(messages, anchor) + 1 :], render))
 
 
-def _check(messages: Sequence[Message]) -> None:
+def check_messages(messages: Sequence[Message]) -> None:
+    """Check that there is something to ask, and that it can be sent.
+
+    Raises:
+        ConfigurationError: There is nothing, or it cannot.
+    """
     if not messages:
         raise ConfigurationError("There are no messages. Give at least one message of the user.")
     if messages[-1].role != "user":
@@ -156,13 +150,13 @@ def _check(messages: Sequence[Message]) -> None:
     check_prompt(messages[-1].text)
 
 
-def _place(messages: Sequence[Message], wanted: Message) -> int:
-    return max(place for place, message in enumerate(messages) if message is wanted)
+def _position(messages: Sequence[Message], wanted: Message) -> int:
+    return max(position for position, message in enumerate(messages) if message is wanted)
 
 
 def _after_last(messages: Sequence[Message], role: Role) -> Sequence[Message]:
-    places = [place for place, message in enumerate(messages) if message.role == role]
-    return messages[places[-1] + 1 :] if places else messages
+    positions = [position for position, message in enumerate(messages) if message.role == role]
+    return messages[positions[-1] + 1 :] if positions else messages
 
 
 def _prompt(messages: Sequence[Message], render: Renderer) -> str:
@@ -226,3 +220,22 @@ def _unquote(text: str) -> str:
 
 def _quote(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages to go on from, when the session is to be decided by them.
+
+    Attributes:
+        messages: The conversation; its last message is the user's.
+        session_id: A session to use as it is.
+        freshness: After how many seconds knowledge of a session must be looked up again.
+        render: Turns messages into a prompt.
+        keep_session: Whether a session that is opened for this outlives it.
+    """
+
+    messages: Sequence[Message]
+    session_id: str | None = None
+    freshness: float = 10.0
+    render: Renderer = render_transcript
+    keep_session: bool = True

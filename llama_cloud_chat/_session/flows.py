@@ -6,16 +6,13 @@ flows and do the I/O and the waiting; nothing here does either.
 
 from __future__ import annotations
 
-import asyncio
-import random
-import threading
-import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from llama_cloud_chat._turn.events import Event
 
+from .clock import Clock
 from .operations import Operation, Request
 from .queue import Ticket
 from .retry import Answer, GiveUp, Outcome, RetryPolicy
@@ -63,26 +60,6 @@ Command: TypeAlias = Send | Wait | AwaitTurn | OpenStream | Deliver
 Flow: TypeAlias = Generator[Command, Any, T]
 
 
-async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event` as `threading.Event.wait` does; return whether it was set in time."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Time and chance; tests bring their own."""
-
-    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
-    wait_async: Callable[[asyncio.Event, float], Awaitable[bool]] = wait_for_event
-    monotonic: Callable[[], float] = time.monotonic
-    time: Callable[[], float] = time.time
-    chance: Callable[[], float] = field(default=random.random)
-
-
 def call(operation: Operation[T], policy: RetryPolicy, clock: Clock) -> Flow[T]:
     """Run one operation, with its retries.
 
@@ -93,7 +70,7 @@ def call(operation: Operation[T], policy: RetryPolicy, clock: Clock) -> Flow[T]:
     while True:
         attempt += 1
         outcome: Outcome = yield Send(operation.request)
-        decision = policy.decide(operation.repeating, attempt, outcome, chance=clock.chance(), now=clock.time())
+        decision = policy.decide(operation.repeating, attempt, outcome, jitter=clock.jitter(), now=clock.time())
         if decision is None:
             assert isinstance(outcome, Answer)
             return operation.read(outcome.body)

@@ -17,7 +17,7 @@ class SessionKnowledge:
     """What is known of one session.
 
     Attributes:
-        turns: How many turns it has; None if that must be read first.
+        turn_count: How many turns it has; None if that must be read first.
         known_at: When that was so, in seconds of the monotonic clock.
         index_ids: The indexes it is bound to; None for an unbound session, or one not looked at yet.
         may_be_running: Whether a turn was let go that the service may still be working on.
@@ -25,15 +25,15 @@ class SessionKnowledge:
     """
 
     def __init__(self) -> None:
-        self.turns: int | None = None
+        self.turn_count: int | None = None
         self.known_at = 0.0
         self.index_ids: list[str] | None = None
         self.may_be_running = False
         self.queue = TurnQueue()
 
-    def learn(self, turns: int, now: float) -> None:
-        """Take note that the session has `turns` turns, all over."""
-        self.turns = turns
+    def learn(self, turn_count: int, now: float) -> None:
+        """Take note that the session has `turn_count` turns, all over."""
+        self.turn_count = turn_count
         self.known_at = now
         self.may_be_running = False
 
@@ -45,7 +45,7 @@ class SessionKnowledge:
 
     def forget(self) -> None:
         """Take note that a turn may have begun that may not be over."""
-        self.turns = None
+        self.turn_count = None
         self.may_be_running = True
 
 

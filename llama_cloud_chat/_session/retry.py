@@ -84,7 +84,7 @@ class RetryPolicy:
     max_retries: int
 
     def decide(
-        self, repeating: Repeating, attempt: int, outcome: Outcome, *, chance: float, now: float
+        self, repeating: Repeating, attempt: int, outcome: Outcome, *, jitter: float, now: float
     ) -> Retry | GiveUp | None:
         """Decide about a request other than a prompt; None if its answer can be read.
 
@@ -92,7 +92,7 @@ class RetryPolicy:
             repeating: What sending it twice would do.
             attempt: How often it was sent, this time included.
             outcome: What came of it.
-            chance: A random number from 0 to 1.
+            jitter: A random number from 0 to 1.
             now: The time in seconds since the epoch, which a `Retry-After` date is measured from.
         """
         if isinstance(outcome, Answer):
@@ -103,29 +103,29 @@ class RetryPolicy:
             )
         else:
             may_repeat = not outcome.is_final and (not outcome.was_sent or repeating is not Repeating.DOUBLES)
-        return self._retry(attempt, outcome, chance, now) if may_repeat else GiveUp(error_of(outcome))
+        return self._retry(attempt, outcome, jitter, now) if may_repeat else GiveUp(error_of(outcome))
 
-    def decide_prompt(self, attempt: int, outcome: Outcome, *, chance: float, now: float) -> Decision:
+    def decide_prompt(self, attempt: int, outcome: Outcome, *, jitter: float, now: float) -> Decision:
         """Decide about a prompt that was not answered with a stream."""
         if isinstance(outcome, Answer):
             if _was_refused(outcome):
-                return self._retry(attempt, outcome, chance, now)
+                return self._retry(attempt, outcome, jitter, now)
             if outcome.status == 408 or outcome.status >= 500:
-                return FindOut(error_of(outcome), _delay(attempt, chance))
+                return FindOut(error_of(outcome), _delay(attempt, jitter))
             return GiveUp(error_of(outcome))
         if outcome.is_final:
             return GiveUp(outcome.error)
         if outcome.was_sent:
-            return FindOut(outcome.error, _delay(attempt, chance))
-        return self._retry(attempt, outcome, chance, now)
+            return FindOut(outcome.error, _delay(attempt, jitter))
+        return self._retry(attempt, outcome, jitter, now)
 
-    def _retry(self, attempt: int, outcome: Outcome, chance: float, now: float) -> Retry | GiveUp:
+    def _retry(self, attempt: int, outcome: Outcome, jitter: float, now: float) -> Retry | GiveUp:
         wanted = _retry_after(outcome.headers, now) if isinstance(outcome, Answer) else None
         if wanted is not None and wanted > LONGEST_RETRY_AFTER:
             return GiveUp(error_of(outcome, f" It asks to try again in {wanted:.0f} seconds."))
         if attempt > self.max_retries:
             return GiveUp(error_of(outcome))
-        return Retry(_delay(attempt, chance) if wanted is None else wanted)
+        return Retry(_delay(attempt, jitter) if wanted is None else wanted)
 
 
 def _was_refused(answer: Answer) -> bool:
@@ -133,8 +133,8 @@ def _was_refused(answer: Answer) -> bool:
     return answer.status == 429 or (answer.status == 503 and "retry-after" in answer.headers)
 
 
-def _delay(attempt: int, chance: float) -> float:
-    return float(min(FIRST_DELAY * 2.0 ** min(attempt - 1, 10), LONGEST_DELAY) * (1 - 0.25 * chance))
+def _delay(attempt: int, jitter: float) -> float:
+    return float(min(FIRST_DELAY * 2.0 ** min(attempt - 1, 10), LONGEST_DELAY) * (1 - 0.25 * jitter))
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -254,12 +254,14 @@ class TurnReader:
 
     Args:
         turn: The turn to build; it grows with every event.
+
+    Attributes:
         at_end: Called when the turn is complete, before its end is handed on.
     """
 
-    def __init__(self, turn: Turn, at_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, turn: Turn) -> None:
         self.turn = turn
-        self._at_end = at_end
+        self.at_end: Callable[[], None] = lambda: None
         self._open = _CLOSED
         self._said: set[SegmentKind] = set()
         # Segments whose whole has not come; of those, the ones begun since the last tool event.
@@ -383,7 +385,7 @@ class TurnReader:
         turn.is_complete = True
         turn.is_error, turn.error = event.is_error, event.error
         turn.usage, turn.skipped_index_ids = event.usage, event.skipped_index_ids
-        self._at_end()
+        self.at_end()
         return [*updates, *self._place(event)]
 
     def catch_up(self, history: Turn) -> list[Event]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llama_cloud_chat import AsyncTurnStream, Turn, TurnStream
-from llama_cloud_chat._session.flows import Clock
+from llama_cloud_chat._session.clock import Clock
 
 from ._display import Display
 from ._transcript import framework_of

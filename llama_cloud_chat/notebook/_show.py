@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from llama_cloud_chat import AsyncChatClient, AsyncChatSession, Attachment, ChatClient, ChatSession, ConfigurationError
-from llama_cloud_chat._session.flows import Clock
+from llama_cloud_chat._session.clock import Clock
 
 from ._display import Display, make_bundle, open_display
 from ._excerpts import SHORTENED, WHOLE

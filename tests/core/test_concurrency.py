@@ -281,8 +281,8 @@ def test_knowledge_of_very_many_sessions_is_bounded(monkeypatch: pytest.MonkeyPa
     for number in range(10):
         sessions.get(f"ses-{number}").learn(number, 0.0)
     assert sessions.get("busy").queue.is_idle is False
-    assert sessions.get("ses-9").turns == 9
-    assert sessions.get("ses-1").turns is None
+    assert sessions.get("ses-9").turn_count == 9
+    assert sessions.get("ses-1").turn_count is None
     for name in ("a", "b", "c", "d"):
         sessions.get(name).queue.enter(Ticket(name, lambda: None, lambda: False, lambda: 0))
     assert len(sessions._sessions) <= 6

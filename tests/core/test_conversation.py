@@ -16,7 +16,18 @@ from llama_cloud_chat import (
     NotFoundError,
     render_transcript,
 )
-from llama_cloud_chat._session.conversation import Continue, Fork, Known, Look, Plan, Start, decide, find_anchor
+from llama_cloud_chat._session.conversation import (
+    Continue,
+    Conversation,
+    Fork,
+    Look,
+    Plan,
+    Snapshot,
+    Start,
+    check_messages,
+    decide,
+    find_anchor,
+)
 
 from ..support.clients import FakeClock
 from ..support.server import Cut, Gate, plain
@@ -32,9 +43,11 @@ def answer(text: str = "A.", session_id: str | None = "ses-1", turn: int | None 
     return Message("assistant", text, session_id=session_id, turn=turn)
 
 
-def plan_for(*messages: Message, known: Known | None = None, **settings: Any) -> Plan:
-    given: dict[str, Any] = {"session_id": None, "index_ids": None, "freshness": 10.0, "render": transcript, **settings}
-    return decide(messages, known=known or Known(turns=1), **given)
+def plan_for(*messages: Message, known: Snapshot | None = None, **settings: Any) -> Plan:
+    index_ids = settings.pop("index_ids", None)
+    conversation = Conversation(messages, **{"freshness": 10.0, "render": transcript, **settings})
+    check_messages(messages)
+    return decide(conversation, index_ids=index_ids, snapshot=known or Snapshot(turn_count=1))
 
 
 def transcript(messages: Any) -> str:
@@ -79,7 +92,7 @@ def test_only_an_answer_can_be_an_anchor() -> None:
 
 def test_the_last_anchor_counts() -> None:
     messages = [user("Q."), answer(), user("R."), answer("B.", "ses-2", 5), user("And?")]
-    assert plan_for(*messages, known=Known(turns=5)) == Continue("ses-2", "And?")
+    assert plan_for(*messages, known=Snapshot(turn_count=5)) == Continue("ses-2", "And?")
 
 
 def test_an_answer_without_an_anchor_after_one_with_is_told_again() -> None:
@@ -89,7 +102,7 @@ def test_an_answer_without_an_anchor_after_one_with_is_told_again() -> None:
 
 @pytest.mark.rule("design-4")
 def test_an_anchor_that_is_no_longer_the_last_turn_forks() -> None:
-    assert plan_for(user("Q."), answer(), user("And?"), known=Known(turns=2)) == Fork(
+    assert plan_for(user("Q."), answer(), user("And?"), known=Snapshot(turn_count=2)) == Fork(
         "ses-1", "user:Q.|assistant:A.|user:And?"
     )
 
@@ -97,33 +110,35 @@ def test_an_anchor_that_is_no_longer_the_last_turn_forks() -> None:
 @pytest.mark.parametrize(
     "known",
     [
-        Known(),
-        Known(turns=None, age=0),
-        Known(turns=0),
-        Known(turns=1, age=10),
-        Known(turns=1, age=99),
-        Known(turns=2, age=10),
+        Snapshot(),
+        Snapshot(turn_count=None, age=0),
+        Snapshot(turn_count=0),
+        Snapshot(turn_count=1, age=10),
+        Snapshot(turn_count=1, age=99),
+        Snapshot(turn_count=2, age=10),
     ],
 )
-def test_what_is_unknown_outdated_or_impossible_is_looked_up(known: Known) -> None:
+def test_what_is_unknown_outdated_or_impossible_is_looked_up(known: Snapshot) -> None:
     assert plan_for(user("Q."), answer(), user("And?"), known=known) == Look("ses-1")
 
 
 def test_what_was_just_read_is_not_looked_up_again() -> None:
-    assert isinstance(plan_for(user("Q."), answer(turn=3), user("And?"), known=Known(turns=2, was_read=True)), Fork)
     assert isinstance(
-        plan_for(user("Q."), answer(), user("And?"), known=Known(turns=1, age=99, was_read=True)), Continue
+        plan_for(user("Q."), answer(turn=3), user("And?"), known=Snapshot(turn_count=2, was_read=True)), Fork
+    )
+    assert isinstance(
+        plan_for(user("Q."), answer(), user("And?"), known=Snapshot(turn_count=1, age=99, was_read=True)), Continue
     )
 
 
 def test_no_freshness_looks_every_time_and_endless_freshness_never_again() -> None:
     messages = [user("Q."), answer(), user("And?")]
-    assert isinstance(plan_for(*messages, known=Known(turns=1, age=0.0), freshness=0.0), Look)
-    assert isinstance(plan_for(*messages, known=Known(turns=1, age=1e9), freshness=float("inf")), Continue)
+    assert isinstance(plan_for(*messages, known=Snapshot(turn_count=1, age=0.0), freshness=0.0), Look)
+    assert isinstance(plan_for(*messages, known=Snapshot(turn_count=1, age=1e9), freshness=float("inf")), Continue)
 
 
 def test_a_session_that_is_gone_or_in_use_is_forked() -> None:
-    for known in (Known(turns=1, is_gone=True), Known(turns=1, is_in_use=True), Known(is_gone=True)):
+    for known in (Snapshot(turn_count=1, is_gone=True), Snapshot(turn_count=1, is_in_use=True), Snapshot(is_gone=True)):
         assert isinstance(plan_for(user("Q."), answer(), user("And?"), known=known), Fork)
 
 
@@ -139,13 +154,13 @@ def test_a_session_that_is_gone_or_in_use_is_forked() -> None:
     ],
 )
 def test_other_indexes_than_the_session_is_bound_to_fork_it(wanted: Any, bound: Any, kind: type[Plan]) -> None:
-    known = Known(turns=1, index_ids=bound)
+    known = Snapshot(turn_count=1, index_ids=bound)
     assert isinstance(plan_for(user("Q."), answer(), user("And?"), known=known, index_ids=wanted), kind)
 
 
 @pytest.mark.rule("design-4")
 def test_a_session_that_was_named_is_used_as_it_is() -> None:
-    for known in (Known(), Known(turns=9, is_gone=True), Known(is_in_use=True)):
+    for known in (Snapshot(), Snapshot(turn_count=9, is_gone=True), Snapshot(is_in_use=True)):
         plan = plan_for(user("Q."), answer(), user("And?"), known=known, session_id="mine")
         assert plan == Continue("mine", "And?")
 

@@ -14,11 +14,13 @@ import pytest
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, Message, SessionBusyError, TextDelta, Turn
 from llama_cloud_chat._config import make_config
-from llama_cloud_chat._session.conversation import Known
+from llama_cloud_chat._session.clock import Clock, wait_for_event
+from llama_cloud_chat._session.conversation import Snapshot
 from llama_cloud_chat._session.exchange import Exchange
-from llama_cloud_chat._session.flows import AwaitTurn, Clock, wait_for_event
+from llama_cloud_chat._session.flows import AwaitTurn
 from llama_cloud_chat._session.knowledge import KnownSessions, SessionKnowledge
 from llama_cloud_chat._session.queue import Ticket
+from llama_cloud_chat._session.settling import Settling
 from llama_cloud_chat._transport.line import shut_down
 
 from ..support.clients import make_client
@@ -44,13 +46,13 @@ def test_what_is_read_while_a_turn_runs_does_not_replace_what_the_turn_knows() -
     known.queue.enter(somebody_elses_ticket())
     known.note(["idx-1"], [], time.monotonic())
     assert known.index_ids == ["idx-1"]
-    assert known.turns is None
+    assert known.turn_count is None
 
 
 def test_a_running_turn_in_what_is_read_leaves_the_count_open() -> None:
     known = SessionKnowledge()
     known.note(None, [Turn("Still running?")], time.monotonic())
-    assert known.turns is None
+    assert known.turn_count is None
 
 
 def test_sessions_that_are_in_use_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +117,7 @@ def test_an_anchor_whose_session_somebody_takes_at_the_last_moment_forks(
         first = sync_client.create().ask("One?")
         assert first.session_id is not None
         sync_client._known.get(first.session_id).queue.enter(somebody_elses_ticket())
-        monkeypatch.setattr(Exchange, "_recall", lambda self: Known(turns=1))
+        monkeypatch.setattr(Settling, "_snapshot", lambda self: Snapshot(turn_count=1))
         answer = Message("assistant", first.text, session_id=first.session_id, turn=1)
         with sync_client.converse([answer, Message("user", "Two?")]) as stream:
             for _ in stream:

@@ -35,13 +35,13 @@ FINAL = [300, 302, 304, 400, 401, 402, 403, 404, 405, 410, 413, 415, 422]
 
 
 def decide(
-    outcome: Answer | Failed, repeating: Repeating = Repeating.HARMLESS, attempt: int = 1, chance: float = 0.0
+    outcome: Answer | Failed, repeating: Repeating = Repeating.HARMLESS, attempt: int = 1, jitter: float = 0.0
 ) -> Any:
-    return POLICY.decide(repeating, attempt, outcome, chance=chance, now=NOW)
+    return POLICY.decide(repeating, attempt, outcome, jitter=jitter, now=NOW)
 
 
-def decide_prompt(outcome: Answer | Failed, attempt: int = 1, chance: float = 0.0) -> Any:
-    return POLICY.decide_prompt(attempt, outcome, chance=chance, now=NOW)
+def decide_prompt(outcome: Answer | Failed, attempt: int = 1, jitter: float = 0.0) -> Any:
+    return POLICY.decide_prompt(attempt, outcome, jitter=jitter, now=NOW)
 
 
 def answer(status: int, **headers: str) -> Answer:
@@ -161,11 +161,11 @@ def test_a_pause_that_is_too_long_is_an_error_that_names_it(headers: dict[str, s
 
 
 @given(st.integers(1, 50), st.floats(0, 1))
-def test_pauses_double_from_half_a_second_to_eight_less_up_to_a_quarter(attempt: int, chance: float) -> None:
-    decision = RetryPolicy(max_retries=100).decide(Repeating.HARMLESS, attempt, answer(500), chance=chance, now=NOW)
+def test_pauses_double_from_half_a_second_to_eight_less_up_to_a_quarter(attempt: int, jitter: float) -> None:
+    decision = RetryPolicy(max_retries=100).decide(Repeating.HARMLESS, attempt, answer(500), jitter=jitter, now=NOW)
     assert isinstance(decision, Retry)
     longest = min(0.5 * 2 ** (attempt - 1), 8.0)
-    assert decision.delay == pytest.approx(longest * (1 - 0.25 * chance))
+    assert decision.delay == pytest.approx(longest * (1 - 0.25 * jitter))
     assert 0.75 * longest <= decision.delay <= longest
 
 
@@ -180,8 +180,8 @@ def test_retries_end(outcome: Answer | Failed) -> None:
 
 def test_no_retries_at_all() -> None:
     policy = RetryPolicy(max_retries=0)
-    assert isinstance(policy.decide(Repeating.HARMLESS, 1, answer(500), chance=0, now=NOW), GiveUp)
-    assert isinstance(policy.decide_prompt(1, answer(429), chance=0, now=NOW), GiveUp)
+    assert isinstance(policy.decide(Repeating.HARMLESS, 1, answer(500), jitter=0, now=NOW), GiveUp)
+    assert isinstance(policy.decide_prompt(1, answer(429), jitter=0, now=NOW), GiveUp)
 
 
 # On a real connection.

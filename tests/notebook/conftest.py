@@ -16,7 +16,7 @@ from IPython.utils.capture import CapturedIO, capture_output
 from traitlets.config import Config
 
 from llama_cloud_chat import AsyncChatClient, ChatClient
-from llama_cloud_chat._session.flows import Clock
+from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat.notebook import _show
 
 from ..support.clients import make_client

@@ -11,7 +11,7 @@ import pytest
 from IPython.utils.capture import capture_output
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError, TurnStream
-from llama_cloud_chat._session.flows import Clock
+from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat.notebook import ashow, show, to_html
 from llama_cloud_chat.notebook._display import TerminalDisplay
 from llama_cloud_chat.notebook._live import SHORTEST_PAUSE, find_stream, follow

@@ -10,7 +10,7 @@ from typing import Any
 
 from llama_cloud_chat import AsyncChatClient, AsyncChatSession, AsyncTurnStream, ChatClient
 from llama_cloud_chat._config import make_config
-from llama_cloud_chat._session.flows import Clock
+from llama_cloud_chat._session.clock import Clock
 
 KEY = "llx-very-secret"
 
@@ -37,7 +37,7 @@ class FakeClock:
             wait_async=self._wait_async,
             monotonic=lambda: self.now,
             time=lambda: 1_800_000_000.0 + self.now,
-            chance=lambda: self.luck,
+            jitter=lambda: self.luck,
         )
 
     def _wait(self, event: threading.Event, seconds: float) -> bool:
