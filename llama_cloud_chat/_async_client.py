@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import weakref
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
 
 from ._async_stream import AsyncTurnStream
-from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_config
-from ._display import Displayable
+from ._base_client import BaseClient, BaseSession
+from ._config import Timeouts, check_id, make_config
 from ._session import operations
 from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
-from ._session.clock import Clock
 from ._session.conversation import Conversation, Message, Renderer, render_transcript
-from ._session.exchange import Exchange
-from ._session.flows import Flow, Send, Wait, call
-from ._session.knowledge import KnownSessions
-from ._session.retry import Answer, Outcome, RetryPolicy
-from ._transport.http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
-from ._transport.pools import Pool, Pools
+from ._transport.tasks import AsyncTransport
 from ._turn.events import Attachment
 from ._turn.turn import Turn
 
@@ -33,10 +24,8 @@ if TYPE_CHECKING:
 
     from ._client import ChatClient
 
-T = TypeVar("T")
 
-
-class AsyncChatClient:
+class AsyncChatClient(BaseClient):
     """LlamaCloud's Chat API.
 
     Examples:
@@ -65,12 +54,18 @@ class AsyncChatClient:
         allow_http: Whether plain http may leave this machine.
         http_client: An httpx client to use, with its own pool, proxies and certificates; it is not closed.
 
+    Attributes:
+        config: What the client was made with; safe to show.
+
     Raises:
         ConfigurationError: There is no key, or an argument cannot work.
 
     Safe to share between tasks, threads and event loops; each loop gets connections of its own. Copies made in a
     process are the same client; a pickled one leaves its key and its connections behind.
     """
+
+    _transport_kind = AsyncTransport
+    _transport: AsyncTransport
 
     def __init__(
         self,
@@ -97,31 +92,7 @@ class AsyncChatClient:
             max_event_bytes=max_event_bytes,
             allow_http=allow_http,
         )
-        self._set_up(config, http_client, KnownSessions(), Clock())
-
-    def _set_up(
-        self, config: ClientConfig, http_client: httpx.AsyncClient | None, known: KnownSessions, clock: Clock
-    ) -> None:
-        self._config = config
-        # A connection belongs to the event loop that opened it.
-        self._pools_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pools[httpx.AsyncClient]]
-        self._pools_of_loops = weakref.WeakKeyDictionary()
-        self._given_http = http_client
-        self._known = known
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._twin: ChatClient | None = None
-
-    @classmethod
-    def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
-        client = cls.__new__(cls)
-        client._set_up(config, None, known or KnownSessions(), clock or Clock())
-        return client
-
-    @property
-    def config(self) -> ClientConfig:
-        """What the client was made with; safe to show."""
-        return self._config
+        self._set_up(config, http_client)
 
     def as_sync(self) -> ChatClient:
         """Return the client's twin: same configuration, same knowledge of sessions, connections of its own.
@@ -130,11 +101,7 @@ class AsyncChatClient:
         """
         from ._client import ChatClient  # noqa: PLC0415  # the twins know each other
 
-        with self._lock:
-            if self._twin is None:
-                self._twin = ChatClient._from_parts(self._config, self._known, self._clock)
-                self._twin._twin = self
-            return self._twin
+        return self._twin_of(ChatClient)
 
     async def create(
         self, index_ids: Sequence[str] | None = None, shared_access: str | None = None
@@ -152,9 +119,8 @@ class AsyncChatClient:
         Raises:
             ChatError: It failed. The request is repeated only if the service had refused it.
         """
-        summary = await self._run(operations.create(index_ids, shared_access))
-        bound_to = summary.index_ids or check_index_ids(index_ids)
-        self._known.get(summary.session_id).note(bound_to, [], self._clock.monotonic())
+        summary = await self._transport.run(operations.create(index_ids, shared_access))
+        self._note_created(summary, index_ids)
         return self.session(summary.session_id)
 
     def list(self, page_size: int | None = None) -> AsyncIterator[SessionSummary]:
@@ -170,7 +136,7 @@ class AsyncChatClient:
 
     async def _follow(self, page: operations.Operation[SessionPage] | None) -> AsyncIterator[SessionSummary]:
         while page is not None:
-            answer = await self._run(page)
+            answer = await self._transport.run(page)
             for summary in answer.items:
                 yield summary
             page = operations.next_page(page, answer)
@@ -185,8 +151,8 @@ class AsyncChatClient:
             NotFoundError: There is no such session.
             ChatError: It could not be read.
         """
-        detail = await self._run(operations.retrieve(session_id))
-        self._known.get(session_id).note(detail.index_ids, detail.turns, self._clock.monotonic())
+        detail = await self._transport.run(operations.retrieve(session_id))
+        self._note_read(session_id, detail)
         return detail
 
     async def get_summary(self, session_id: str) -> SessionSummary:
@@ -199,7 +165,7 @@ class AsyncChatClient:
             NotFoundError: There is no such session.
             ChatError: It could not be read.
         """
-        return await self._run(operations.get_summary(session_id))
+        return await self._transport.run(operations.get_summary(session_id))
 
     async def set_title(self, session_id: str, first_message: str) -> SessionSummary:
         """Have the service make a title from the session's first message.
@@ -215,7 +181,7 @@ class AsyncChatClient:
             NotFoundError: There is no such session, or the service no longer offers this.
             ChatError: It failed.
         """
-        return await self._run(operations.set_title(session_id, first_message))
+        return await self._transport.run(operations.set_title(session_id, first_message))
 
     async def delete(self, session_id: str) -> None:
         """Delete a session, for good.
@@ -227,7 +193,7 @@ class AsyncChatClient:
             NotFoundError: There is no such session.
             ChatError: It failed.
         """
-        await self._run(operations.delete(session_id))
+        await self._transport.run(operations.delete(session_id))
         self._known.drop(session_id)
 
     def stream(
@@ -252,7 +218,8 @@ class AsyncChatClient:
         Raises:
             ConfigurationError: An argument cannot work; nothing was sent.
         """
-        return self._exchange((session_id, prompt), index_ids, require_all_indexes)
+        exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes)
+        return AsyncTurnStream(self._transport, exchange)
 
     def converse(
         self,
@@ -289,23 +256,8 @@ class AsyncChatClient:
             ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
         """
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
-        return self._exchange(conversation, index_ids, require_all_indexes)
-
-    def _exchange(
-        self,
-        asked: tuple[str, str] | Conversation,
-        index_ids: Sequence[str] | None,
-        require_all_indexes: bool | None,
-    ) -> AsyncTurnStream:
-        exchange = Exchange(
-            asked,
-            check_index_ids(index_ids),
-            require_all_indexes,
-            sessions=self._known,
-            config=self._config,
-            clock=self._clock,
-        )
-        return AsyncTurnStream(self, exchange)
+        exchange = self._make_exchange(conversation, index_ids, require_all_indexes)
+        return AsyncTurnStream(self._transport, exchange)
 
     async def get_attachment(self, attachment: Attachment) -> PresignedURL:
         """Return a download URL that the service makes for a page picture.
@@ -317,7 +269,7 @@ class AsyncChatClient:
             NotFoundError: There is no such picture.
             ChatError: It failed.
         """
-        return await self._run(operations.get_attachment(attachment))
+        return await self._transport.run(operations.get_attachment(attachment))
 
     async def download(self, attachment: Attachment | PresignedURL) -> bytes:
         """Return the bytes of a page picture. The key does not go there.
@@ -331,7 +283,7 @@ class AsyncChatClient:
             ChatError: It could not be fetched.
         """
         url = (await self.get_attachment(attachment)) if isinstance(attachment, Attachment) else attachment
-        return await self._run(operations.download(url))
+        return await self._transport.run(operations.download(url))
 
     def session(self, session_id: str) -> AsyncChatSession:
         """Return a handle of an existing session. No request is sent.
@@ -346,8 +298,7 @@ class AsyncChatClient:
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. The client opens new ones if it is used again."""
-        for http in self._pools.clear():
-            await http.aclose()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -357,102 +308,14 @@ class AsyncChatClient:
     ) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
-        return f"AsyncChatClient(base_url={self._config.base_url!r}, project_id={self._config.project_id!r})"
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._from_parts, (self._config,)
-
-    @property
-    def _pools(self) -> Pools[httpx.AsyncClient]:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            pools = self._pools_of_loops.get(loop)
-            if pools is None:
-                for closed in [one for one in self._pools_of_loops if one.is_closed()]:
-                    del self._pools_of_loops[closed]  # their connections hold them, so that they would never go
-                pools = self._pools_of_loops[loop] = Pools(httpx.AsyncClient, self._given_http)
-            return pools
-
-    async def _open(self, request: operations.Request) -> httpx.Response:
-        pool = self._pools.enter()
-        try:
-            built, auth = build_request(pool.http, request, self._config)
-            response = await pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
-        except BaseException:
-            await self._leave(pool)
-            raise
-        response.extensions["pool"] = pool
-        return response
-
-    async def _hang_up(self, response: httpx.Response) -> None:
-        try:
-            await response.aclose()
-        finally:
-            await self._leave(response.extensions["pool"])
-
-    async def _leave(self, pool: Pool[httpx.AsyncClient]) -> None:
-        http = self._pools.leave(pool)
-        if http is not None:
-            await http.aclose()
-
-    async def _send(self, request: operations.Request) -> Outcome:
-        try:
-            return await self._read(await self._open(request))
-        except httpx.HTTPError as error:
-            return failure_of(error, self._config)
-
-    async def _read(self, response: httpx.Response) -> Answer:
-        body = BodyBuffer(self._config)
-        try:
-            check_encoding(response)
-            async for chunk in response.aiter_raw():
-                body.add(chunk)
-        except httpx.HTTPError:
-            if response.is_success:
-                raise
-        finally:
-            await self._hang_up(response)
-        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
-
-    async def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:
-        retries = self._config.max_retries if max_retries is None else max_retries
-        flow: Flow[T] = call(operation, RetryPolicy(retries), self._clock)
-        outcome: Outcome | None = None
-        try:
-            while True:
-                command = flow.send(outcome)
-                outcome = None
-                if isinstance(command, Send):
-                    outcome = await self._send(command.request)
-                else:
-                    assert isinstance(command, Wait)
-                    await self._clock.wait_async(asyncio.Event(), command.seconds)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-
-
-class AsyncChatSession(Displayable):
+class AsyncChatSession(BaseSession["AsyncChatClient"]):
     """A handle of one session, made by `AsyncChatClient`. Handles of the same session share what is known of it.
 
     Attributes:
         session_id: Its id.
+        index_ids: The indexes it is bound to; None for an unbound session, or one that was not looked at yet.
     """
-
-    def __init__(self, client: AsyncChatClient, session_id: str) -> None:
-        self._client = client
-        self.session_id = session_id
-
-    @property
-    def index_ids(self) -> list[str] | None:
-        """The indexes it is bound to; None for an unbound session, or one that was not looked at yet."""
-        return self._client._known.get(self.session_id).index_ids
 
     def stream(
         self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None
@@ -493,6 +356,3 @@ class AsyncChatSession(Displayable):
     async def delete(self) -> None:
         """Delete the session; see `AsyncChatClient.delete`."""
         await self._client.delete(self.session_id)
-
-    def __repr__(self) -> str:
-        return f"AsyncChatSession({self.session_id!r})"

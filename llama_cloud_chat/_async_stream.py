@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ._errors import ChatError, ProtocolError
-from ._session.exchange import Exchange, StreamEnded
-from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send
+from ._session.exchange import Exchange
+from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
 from ._session.queue import Ticket, current_owner
-from ._session.retry import Outcome
-from ._transport.http import LOGGER, check_stream, failure_of
-from ._transport.line import DRAIN_SECONDS, Line, shut_down
+from ._transport.http import LOGGER
+from ._transport.line import Line
+from ._transport.tasks import AsyncPackets, AsyncTransport, from_any_thread, was_cancelled_by_others
 from ._turn.events import Event, TextDelta
 from ._turn.turn import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ._async_client import AsyncChatClient
 
 
 class AsyncTurnStream:
@@ -47,11 +42,11 @@ class AsyncTurnStream:
         ChatError: The prompt could not be asked, or what came is not this API.
     """
 
-    def __init__(self, client: AsyncChatClient, exchange: Exchange) -> None:
+    def __init__(self, transport: AsyncTransport, exchange: Exchange) -> None:
         self.turn: Turn = exchange.turn
         self._line = Line()
         # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
-        self._unclaimed: AsyncGenerator[Event, None] | None = _exchange_events(client, exchange, self._line)
+        self._unclaimed: AsyncGenerator[Event, None] | None = _exchange_events(transport, exchange, self._line)
         self._events = weakref.ref(self._unclaimed)
         self._held: object = None
         self._line.is_read = partial(_is_running, self._events)
@@ -122,134 +117,88 @@ def _is_running(events: weakref.ref[AsyncGenerator[Event, None]]) -> bool:
     return generator is None or generator.ag_running  # type: ignore[attr-defined]
 
 
-async def _exchange_events(client: AsyncChatClient, exchange: Exchange, line: Line) -> AsyncGenerator[Event, None]:
-    signal = asyncio.Event()
-    line.wake = _from_any_thread(signal.set)
-    ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
-    flow = exchange.run(ticket)
-    outcome: object = None
-    try:
-        while not line.is_cut():
-            command: Command = flow.send(outcome)
-            outcome = None
-            if isinstance(command, OpenStream):
-                outcome = answer = await _open(client, command, line)
-                if isinstance(answer, httpx.Response):
-                    line.attach(answer)
-                    chunks = cast("httpx.AsyncByteStream", answer.stream).__aiter__()
-                    try:
-                        async for chunk in chunks:
-                            if line.hung_up:
-                                break
-                            for event in exchange.read(chunk):
-                                yield event
-                            if exchange.turn.is_complete:
-                                break
-                        outcome = StreamEnded()
-                    except httpx.HTTPError as error:
-                        outcome = StreamEnded(failure_of(error, client.config).error)
-                    finally:
-                        line.attach(None)
-                        await _hang_up(client, answer, chunks, is_over=exchange.turn.is_complete)
-            elif isinstance(command, Deliver):
-                for event in command.events:
-                    yield event
-            elif isinstance(command, Send):
-                outcome = await client._send(command.request)
-            elif isinstance(command, AwaitTurn):
-                outcome = await client._clock.wait_async(signal, command.seconds)
-                signal.clear()
-            else:
-                await client._clock.wait_async(signal, command.seconds)
-    except StopIteration:
-        pass
-    except ProtocolError as error:
-        error.turn = exchange.turn
-        raise
-    except asyncio.CancelledError:
-        if not line.is_cut() or _was_cancelled_by_others():
-            raise
-    finally:
-        flow.close()
-        await _say_farewell(client, exchange)
-
-
-async def _open(client: AsyncChatClient, command: OpenStream, line: Line) -> httpx.Response | Outcome:
-    """Send the prompt; return the response whose stream is to be read, or what came instead."""
-    wake, line.wake = line.wake, _from_any_thread(_reader().cancel)  # until there is a line to cut
-    try:
-        response = await client._open(command.request)
-        if response.status_code != 200:
-            return await client._read(response)
-    except httpx.HTTPError as error:
-        return failure_of(error, client.config)
-    finally:
-        line.wake = wake
-    try:
-        check_stream(response)
-    except BaseException:
-        await client._hang_up(response)
-        raise
-    return response
-
-
-async def _hang_up(
-    client: AsyncChatClient, response: httpx.Response, chunks: AsyncIterator[bytes], *, is_over: bool
-) -> None:
-    """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
-    try:
-        if is_over:
-            with _watching(response), contextlib.suppress(httpx.HTTPError):
-                async for _ in chunks:
-                    pass
-    finally:
-        await client._hang_up(response)
-
-
-@contextlib.contextmanager
-def _watching(response: httpx.Response) -> Iterator[None]:
-    """Shut the line of `response` unless the block ends within `DRAIN_SECONDS`."""
-    watchdog = asyncio.get_running_loop().call_later(DRAIN_SECONDS, shut_down, response)
-    try:
-        yield
-    finally:
-        watchdog.cancel()
-
-
 async def _no_events() -> AsyncIterator[Event]:
     return
     yield
 
 
-def _from_any_thread(act: Callable[[], object]) -> Callable[[], None]:
-    """Return what acts on this loop from any thread; a loop that is closed has nobody left to wake."""
-    loop = asyncio.get_running_loop()
-
-    def wake() -> None:
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(act)
-
-    return wake
-
-
-async def _say_farewell(client: AsyncChatClient, exchange: Exchange) -> None:
-    farewell = exchange.farewell()
-    if farewell is not None:
-        try:
-            await client._run(farewell, max_retries=1)
-        except ChatError as error:
-            LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
+async def _exchange_events(transport: AsyncTransport, exchange: Exchange, line: Line) -> AsyncGenerator[Event, None]:
+    driver = _Driver(transport, exchange, line)
+    try:
+        async with driver.opened:
+            async for events in driver:
+                for event in events:
+                    yield event
+    except ProtocolError as error:
+        error.turn = exchange.turn
+        raise
+    except asyncio.CancelledError:
+        if not line.is_cut() or was_cancelled_by_others():
+            raise
+    finally:
+        await driver.aclose()
 
 
-def _reader() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
+class _Driver:
+    """Does what an exchange wants done, and hands on what comes of it: the events of one packet after the other.
 
+    No generator: an event loop that ends closes all of them at once, also those that another one is about to close.
 
-def _was_cancelled_by_others() -> bool:
-    """Take back our own cancelling of the task that reads; return whether somebody else wants it cancelled too.
-
-    Before Python 3.11 that cannot be known.
+    Attributes:
+        opened: Holds what is open at this moment.
     """
-    return sys.version_info >= (3, 11) and _reader().uncancel() > 0
+
+    def __init__(self, transport: AsyncTransport, exchange: Exchange, line: Line) -> None:
+        self.opened = contextlib.AsyncExitStack()
+        self._transport = transport
+        self._exchange = exchange
+        self._line = line
+        self._signal = asyncio.Event()
+        line.wake = from_any_thread(self._signal.set)
+        ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
+        self._flow = exchange.run(ticket)
+        self._packets: AsyncPackets | None = None
+        self._outcome: object = None
+
+    def __aiter__(self) -> AsyncIterator[Iterable[Event]]:
+        return self
+
+    async def __anext__(self) -> Iterable[Event]:
+        while not self._line.is_cut():
+            if self._packets is not None:
+                async for packet in self._packets:
+                    return self._exchange.read(packet)
+                self._outcome, self._packets = self._packets.outcome, None
+                await self.opened.aclose()
+                continue
+            outcome, self._outcome = self._outcome, None
+            try:
+                command: Command = self._flow.send(outcome)
+            except StopIteration:
+                break
+            if isinstance(command, Deliver):
+                return command.events
+            await self._carry_out(command)
+        raise StopAsyncIteration
+
+    async def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait) -> None:
+        if isinstance(command, OpenStream):
+            stream = self._transport.open_stream(command.request, self._line, self._exchange.turn)
+            self._packets = await self.opened.enter_async_context(stream)
+        elif isinstance(command, Send):
+            self._outcome = await self._transport.send(command.request)
+        elif isinstance(command, AwaitTurn):
+            self._outcome = await self._transport.wait(self._signal, command.seconds)
+            self._signal.clear()
+        else:
+            await self._transport.wait(self._signal, command.seconds)
+
+    async def aclose(self) -> None:
+        """End the exchange, wherever it stands."""
+        self._flow.close()
+        farewell = self._exchange.farewell()
+        if farewell is not None:
+            try:
+                await self._transport.run(farewell, max_retries=1)
+            except ChatError as error:
+                LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import SecretStr
 
-from ._config import ClientConfig, Timeouts, check_id, check_index_ids, make_config
-from ._display import Displayable
+from ._base_client import BaseClient, BaseSession
+from ._config import Timeouts, check_id, make_config
 from ._session import operations
 from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
-from ._session.clock import Clock
 from ._session.conversation import Conversation, Message, Renderer, render_transcript
-from ._session.exchange import Exchange
-from ._session.flows import Flow, Send, Wait, call
-from ._session.knowledge import KnownSessions
-from ._session.retry import Answer, Outcome, RetryPolicy
 from ._stream import TurnStream
-from ._transport.http import BodyBuffer, build_request, check_encoding, failure_of, follows_redirects
-from ._transport.pools import Pool, Pools
+from ._transport.threads import Transport
 from ._turn.events import Attachment
 from ._turn.turn import Turn
 
@@ -31,10 +24,8 @@ if TYPE_CHECKING:
 
     from ._async_client import AsyncChatClient
 
-T = TypeVar("T")
 
-
-class ChatClient:
+class ChatClient(BaseClient):
     """LlamaCloud's Chat API.
 
     Examples:
@@ -62,12 +53,18 @@ class ChatClient:
         allow_http: Whether plain http may leave this machine.
         http_client: An httpx client to use, with its own pool, proxies and certificates; it is not closed.
 
+    Attributes:
+        config: What the client was made with; safe to show.
+
     Raises:
         ConfigurationError: There is no key, or an argument cannot work.
 
     Safe to share between threads. Copies made in a process are the same client; a pickled one leaves its key
     and its connections behind.
     """
+
+    _transport_kind = Transport
+    _transport: Transport
 
     def __init__(
         self,
@@ -94,28 +91,7 @@ class ChatClient:
             max_event_bytes=max_event_bytes,
             allow_http=allow_http,
         )
-        self._set_up(config, http_client, KnownSessions(), Clock())
-
-    def _set_up(
-        self, config: ClientConfig, http_client: httpx.Client | None, known: KnownSessions, clock: Clock
-    ) -> None:
-        self._config = config
-        self._pools = Pools(httpx.Client, http_client)
-        self._known = known
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._twin: AsyncChatClient | None = None
-
-    @classmethod
-    def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
-        client = cls.__new__(cls)
-        client._set_up(config, None, known or KnownSessions(), clock or Clock())
-        return client
-
-    @property
-    def config(self) -> ClientConfig:
-        """What the client was made with; safe to show."""
-        return self._config
+        self._set_up(config, http_client)
 
     def as_async(self) -> AsyncChatClient:
         """Return the client's twin: same configuration, same knowledge of sessions, connections of its own.
@@ -124,11 +100,7 @@ class ChatClient:
         """
         from ._async_client import AsyncChatClient  # noqa: PLC0415  # the twins know each other
 
-        with self._lock:
-            if self._twin is None:
-                self._twin = AsyncChatClient._from_parts(self._config, self._known, self._clock)
-                self._twin._twin = self
-            return self._twin
+        return self._twin_of(AsyncChatClient)
 
     def create(self, index_ids: Sequence[str] | None = None, shared_access: str | None = None) -> ChatSession:
         """Create a session.
@@ -144,9 +116,8 @@ class ChatClient:
         Raises:
             ChatError: It failed. The request is repeated only if the service had refused it.
         """
-        summary = self._run(operations.create(index_ids, shared_access))
-        bound_to = summary.index_ids or check_index_ids(index_ids)
-        self._known.get(summary.session_id).note(bound_to, [], self._clock.monotonic())
+        summary = self._transport.run(operations.create(index_ids, shared_access))
+        self._note_created(summary, index_ids)
         return self.session(summary.session_id)
 
     def list(self, page_size: int | None = None) -> Iterator[SessionSummary]:
@@ -162,7 +133,7 @@ class ChatClient:
 
     def _follow(self, page: operations.Operation[SessionPage] | None) -> Iterator[SessionSummary]:
         while page is not None:
-            answer = self._run(page)
+            answer = self._transport.run(page)
             yield from answer.items
             page = operations.next_page(page, answer)
 
@@ -176,8 +147,8 @@ class ChatClient:
             NotFoundError: There is no such session.
             ChatError: It could not be read.
         """
-        detail = self._run(operations.retrieve(session_id))
-        self._known.get(session_id).note(detail.index_ids, detail.turns, self._clock.monotonic())
+        detail = self._transport.run(operations.retrieve(session_id))
+        self._note_read(session_id, detail)
         return detail
 
     def get_summary(self, session_id: str) -> SessionSummary:
@@ -190,7 +161,7 @@ class ChatClient:
             NotFoundError: There is no such session.
             ChatError: It could not be read.
         """
-        return self._run(operations.get_summary(session_id))
+        return self._transport.run(operations.get_summary(session_id))
 
     def set_title(self, session_id: str, first_message: str) -> SessionSummary:
         """Have the service make a title from the session's first message.
@@ -206,7 +177,7 @@ class ChatClient:
             NotFoundError: There is no such session, or the service no longer offers this.
             ChatError: It failed.
         """
-        return self._run(operations.set_title(session_id, first_message))
+        return self._transport.run(operations.set_title(session_id, first_message))
 
     def delete(self, session_id: str) -> None:
         """Delete a session, for good.
@@ -218,7 +189,7 @@ class ChatClient:
             NotFoundError: There is no such session.
             ChatError: It failed.
         """
-        self._run(operations.delete(session_id))
+        self._transport.run(operations.delete(session_id))
         self._known.drop(session_id)
 
     def stream(
@@ -243,7 +214,8 @@ class ChatClient:
         Raises:
             ConfigurationError: An argument cannot work; nothing was sent.
         """
-        return self._exchange((session_id, prompt), index_ids, require_all_indexes)
+        exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes)
+        return TurnStream(self._transport, exchange)
 
     def converse(
         self,
@@ -280,23 +252,8 @@ class ChatClient:
             ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
         """
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
-        return self._exchange(conversation, index_ids, require_all_indexes)
-
-    def _exchange(
-        self,
-        asked: tuple[str, str] | Conversation,
-        index_ids: Sequence[str] | None,
-        require_all_indexes: bool | None,
-    ) -> TurnStream:
-        exchange = Exchange(
-            asked,
-            check_index_ids(index_ids),
-            require_all_indexes,
-            sessions=self._known,
-            config=self._config,
-            clock=self._clock,
-        )
-        return TurnStream(self, exchange)
+        exchange = self._make_exchange(conversation, index_ids, require_all_indexes)
+        return TurnStream(self._transport, exchange)
 
     def get_attachment(self, attachment: Attachment) -> PresignedURL:
         """Return a download URL that the service makes for a page picture.
@@ -308,7 +265,7 @@ class ChatClient:
             NotFoundError: There is no such picture.
             ChatError: It failed.
         """
-        return self._run(operations.get_attachment(attachment))
+        return self._transport.run(operations.get_attachment(attachment))
 
     def download(self, attachment: Attachment | PresignedURL) -> bytes:
         """Return the bytes of a page picture. The key does not go there.
@@ -322,7 +279,7 @@ class ChatClient:
             ChatError: It could not be fetched.
         """
         url = self.get_attachment(attachment) if isinstance(attachment, Attachment) else attachment
-        return self._run(operations.download(url))
+        return self._transport.run(operations.download(url))
 
     def session(self, session_id: str) -> ChatSession:
         """Return a handle of an existing session. No request is sent.
@@ -337,8 +294,7 @@ class ChatClient:
 
     def close(self) -> None:
         """Close the connections. The client opens new ones if it is used again."""
-        for http in self._pools.clear():
-            http.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -348,91 +304,14 @@ class ChatClient:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"ChatClient(base_url={self._config.base_url!r}, project_id={self._config.project_id!r})"
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._from_parts, (self._config,)
-
-    def _open(self, request: operations.Request) -> httpx.Response:
-        pool = self._pools.enter()
-        try:
-            built, auth = build_request(pool.http, request, self._config)
-            response = pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
-        except BaseException:
-            self._leave(pool)
-            raise
-        response.extensions["pool"] = pool
-        return response
-
-    def _hang_up(self, response: httpx.Response) -> None:
-        try:
-            response.close()
-        finally:
-            self._leave(response.extensions["pool"])
-
-    def _leave(self, pool: Pool[httpx.Client]) -> None:
-        http = self._pools.leave(pool)
-        if http is not None:
-            http.close()
-
-    def _send(self, request: operations.Request) -> Outcome:
-        try:
-            return self._read(self._open(request))
-        except httpx.HTTPError as error:
-            return failure_of(error, self._config)
-
-    def _read(self, response: httpx.Response) -> Answer:
-        body = BodyBuffer(self._config)
-        try:
-            check_encoding(response)
-            for chunk in response.iter_raw():
-                body.add(chunk)
-        except httpx.HTTPError:
-            if response.is_success:
-                raise
-        finally:
-            self._hang_up(response)
-        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
-
-    def _run(self, operation: operations.Operation[T], max_retries: int | None = None) -> T:
-        retries = self._config.max_retries if max_retries is None else max_retries
-        flow: Flow[T] = call(operation, RetryPolicy(retries), self._clock)
-        outcome: Outcome | None = None
-        try:
-            while True:
-                command = flow.send(outcome)
-                outcome = None
-                if isinstance(command, Send):
-                    outcome = self._send(command.request)
-                else:
-                    assert isinstance(command, Wait)
-                    self._clock.wait(threading.Event(), command.seconds)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-
-
-class ChatSession(Displayable):
+class ChatSession(BaseSession["ChatClient"]):
     """A handle of one session, made by `ChatClient`. Handles of the same session share what is known of it.
 
     Attributes:
         session_id: Its id.
+        index_ids: The indexes it is bound to; None for an unbound session, or one that was not looked at yet.
     """
-
-    def __init__(self, client: ChatClient, session_id: str) -> None:
-        self._client = client
-        self.session_id = session_id
-
-    @property
-    def index_ids(self) -> list[str] | None:
-        """The indexes it is bound to; None for an unbound session, or one that was not looked at yet."""
-        return self._client._known.get(self.session_id).index_ids
 
     def stream(
         self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None
@@ -471,6 +350,3 @@ class ChatSession(Displayable):
     def delete(self) -> None:
         """Delete the session; see `ChatClient.delete`."""
         self._client.delete(self.session_id)
-
-    def __repr__(self) -> str:
-        return f"ChatSession({self.session_id!r})"

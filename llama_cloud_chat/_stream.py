@@ -5,27 +5,23 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ._errors import ChatError, ProtocolError
-from ._session.exchange import Exchange, StreamEnded
-from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send
+from ._session.exchange import Exchange
+from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
 from ._session.queue import Ticket, current_owner
-from ._session.retry import Outcome
-from ._transport.http import LOGGER, check_stream, failure_of
-from ._transport.line import WATCHDOG, Line
+from ._transport.http import LOGGER
+from ._transport.line import Line
+from ._transport.threads import Packets, Transport
 from ._turn.events import Event, TextDelta
 from ._turn.turn import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from ._client import ChatClient
 
 
 class TurnStream:
@@ -46,11 +42,11 @@ class TurnStream:
         ChatError: The prompt could not be asked, or what came is not this API.
     """
 
-    def __init__(self, client: ChatClient, exchange: Exchange) -> None:
+    def __init__(self, transport: Transport, exchange: Exchange) -> None:
         self.turn: Turn = exchange.turn
         self._line = Line()
         # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
-        self._unclaimed: Generator[Event, None, None] | None = _exchange_events(client, exchange, self._line)
+        self._unclaimed: Generator[Event, None, None] | None = _exchange_events(transport, exchange, self._line)
         self._events = weakref.ref(self._unclaimed)
         self._line.is_read = partial(_is_running, self._events)
 
@@ -105,84 +101,74 @@ def _is_running(events: weakref.ref[Generator[Event, None, None]]) -> bool:
     return generator is None or generator.gi_running  # type: ignore[attr-defined]
 
 
-def _exchange_events(client: ChatClient, exchange: Exchange, line: Line) -> Generator[Event, None, None]:
-    signal = threading.Event()
-    line.wake = signal.set
-    ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
-    flow = exchange.run(ticket)
-    outcome: object = None
+def _exchange_events(transport: Transport, exchange: Exchange, line: Line) -> Generator[Event, None, None]:
+    driver = _Driver(transport, exchange, line)
     try:
-        while not line.is_cut():
-            command: Command = flow.send(outcome)
-            outcome = None
-            if isinstance(command, OpenStream):
-                outcome = answer = _open(client, command)
-                if isinstance(answer, httpx.Response):
-                    line.attach(answer)
-                    chunks = iter(cast("httpx.SyncByteStream", answer.stream))
-                    try:
-                        for chunk in chunks:
-                            if line.hung_up:
-                                break
-                            yield from exchange.read(chunk)
-                            if exchange.turn.is_complete:
-                                break
-                        outcome = StreamEnded()
-                    except httpx.HTTPError as error:
-                        outcome = StreamEnded(failure_of(error, client.config).error)
-                    finally:
-                        line.attach(None)
-                        _hang_up(client, answer, chunks, is_over=exchange.turn.is_complete)
-            elif isinstance(command, Deliver):
-                yield from command.events
-            elif isinstance(command, Send):
-                outcome = client._send(command.request)
-            elif isinstance(command, AwaitTurn):
-                outcome = client._clock.wait(signal, command.seconds)
-                signal.clear()
-            else:
-                client._clock.wait(signal, command.seconds)
-    except StopIteration:
-        pass
+        with driver.opened:
+            for events in driver:
+                yield from events
     except ProtocolError as error:
         error.turn = exchange.turn
         raise
     finally:
-        flow.close()
-        _say_farewell(client, exchange)
+        driver.close()
 
 
-def _open(client: ChatClient, command: OpenStream) -> httpx.Response | Outcome:
-    """Send the prompt; return the response whose stream is to be read, or what came instead."""
-    try:
-        response = client._open(command.request)
-        if response.status_code != 200:
-            return client._read(response)
-    except httpx.HTTPError as error:
-        return failure_of(error, client.config)
-    try:
-        check_stream(response)
-    except BaseException:
-        client._hang_up(response)
-        raise
-    return response
+class _Driver:
+    """Does what an exchange wants done, and hands on what comes of it: the events of one packet after the other.
 
+    Attributes:
+        opened: Holds what is open at this moment.
+    """
 
-def _hang_up(client: ChatClient, response: httpx.Response, chunks: Iterator[bytes], *, is_over: bool) -> None:
-    """Close a response; if its turn is over, read it to its end first, so that its connection can be used again."""
-    try:
-        if is_over:
-            with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
-                for _ in chunks:
-                    pass
-    finally:
-        client._hang_up(response)
+    def __init__(self, transport: Transport, exchange: Exchange, line: Line) -> None:
+        self.opened = contextlib.ExitStack()
+        self._transport = transport
+        self._exchange = exchange
+        self._line = line
+        self._signal = threading.Event()
+        line.wake = self._signal.set
+        ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
+        self._flow = exchange.run(ticket)
+        self._packets: Packets | None = None
+        self._outcome: object = None
 
+    def __iter__(self) -> Iterator[Iterable[Event]]:
+        return self
 
-def _say_farewell(client: ChatClient, exchange: Exchange) -> None:
-    farewell = exchange.farewell()
-    if farewell is not None:
-        try:
-            client._run(farewell, max_retries=1)
-        except ChatError as error:
-            LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
+    def __next__(self) -> Iterable[Event]:
+        while not self._line.is_cut():
+            if self._packets is not None:
+                for packet in self._packets:
+                    return self._exchange.read(packet)
+                self._outcome, self._packets = self._packets.outcome, None
+                self.opened.close()
+                continue
+            outcome, self._outcome = self._outcome, None
+            command: Command = self._flow.send(outcome)  # stops the iteration when the exchange is over
+            if isinstance(command, Deliver):
+                return command.events
+            self._carry_out(command)
+        raise StopIteration
+
+    def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait) -> None:
+        if isinstance(command, OpenStream):
+            stream = self._transport.open_stream(command.request, self._line, self._exchange.turn)
+            self._packets = self.opened.enter_context(stream)
+        elif isinstance(command, Send):
+            self._outcome = self._transport.send(command.request)
+        elif isinstance(command, AwaitTurn):
+            self._outcome = self._transport.wait(self._signal, command.seconds)
+            self._signal.clear()
+        else:
+            self._transport.wait(self._signal, command.seconds)
+
+    def close(self) -> None:
+        """End the exchange, wherever it stands."""
+        self._flow.close()
+        farewell = self._exchange.farewell()
+        if farewell is not None:
+            try:
+                self._transport.run(farewell, max_retries=1)
+            except ChatError as error:
+                LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)

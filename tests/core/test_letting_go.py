@@ -343,7 +343,7 @@ def test_a_stream_collected_while_another_pool_is_made_hangs_nobody(
     service.plays.append(Endless())
     stream: Any = session.stream("What?")
     next(stream)
-    pools = sync_client._pools
+    pools = sync_client._transport._connections._pools
     make = pools._make
     assert make is not None
 
@@ -578,7 +578,7 @@ def test_the_connections_of_loops_that_were_closed_are_not_kept(service: ChatSer
     for _ in range(5):
         asyncio.run(ask())
     gc.collect()
-    assert len(client._pools_of_loops) == 1
+    assert len(client._transport._connections._pools_of_loops) == 1
     service.wait_until(lambda: service.open_connections <= 1)
 
     async def say_goodbye() -> None:

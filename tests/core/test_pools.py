@@ -34,7 +34,8 @@ def begin(client: Any) -> Any:
 def requests_in_pools(client: Any) -> list[int]:
     """Return how many requests each pool believes to be under way, on whatever event loop."""
     client = getattr(client, "_wrapped", client)
-    every: Any = client._pools_of_loops.values() if isinstance(client, AsyncChatClient) else [client._pools]
+    connections = client._transport._connections
+    every: Any = connections._pools_of_loops.values() if isinstance(client, AsyncChatClient) else [connections._pools]
     return [pool.in_use for pools in every for pool in pools._pools]
 
 

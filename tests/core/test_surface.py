@@ -67,7 +67,7 @@ def test_every_module_of_the_core_is_private() -> None:
 
 def asynchronous(text: str) -> str:
     """Return what the twin's names and annotations must be."""
-    text = re.sub(r"\b(ChatClient|ChatSession|TurnStream|Iterator|Generator)\b", r"Async\1", text)
+    text = re.sub(r"\b(ChatClient|ChatSession|TurnStream|Transport|Iterator|Generator)\b", r"Async\1", text)
     return text.replace("httpx.Client", "httpx.AsyncClient")
 
 

@@ -1,0 +1,115 @@
+"""What the two clients, and their handles of sessions, have in common: all that has no colour."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from ._config import ClientConfig, check_index_ids
+from ._display import Displayable
+from ._session.answers import SessionDetail, SessionSummary
+from ._session.clock import Clock
+from ._session.conversation import Conversation
+from ._session.exchange import Exchange
+from ._session.knowledge import KnownSessions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+C = TypeVar("C", bound="BaseClient")
+
+
+class BaseClient:
+    """A client but for its operations: what it was made with, what it knows of its sessions, and its twin.
+
+    Attributes:
+        _transport_kind: What does the I/O of a client's colour.
+    """
+
+    _transport_kind: ClassVar[type[Any]]
+
+    def _set_up(
+        self,
+        config: ClientConfig,
+        http_client: Any = None,
+        known: KnownSessions | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._known = known or KnownSessions()
+        self._clock = clock or Clock()
+        self._transport = self._transport_kind(config, self._clock, http_client)
+        self._lock = threading.Lock()
+        self._twin: Any = None
+
+    @classmethod
+    def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
+        client = cls.__new__(cls)
+        client._set_up(config, known=known, clock=clock)
+        return client
+
+    def _twin_of(self, kind: type[C]) -> C:
+        """Return the one client of the other colour that shares what this one knows."""
+        with self._lock:
+            if self._twin is None:
+                self._twin = kind._from_parts(self._config, self._known, self._clock)
+                self._twin._twin = self
+            twin: C = self._twin
+            return twin
+
+    @property
+    def config(self) -> ClientConfig:
+        """What the client was made with; safe to show."""
+        return self._config
+
+    def _make_exchange(
+        self,
+        asked: tuple[str, str] | Conversation,
+        index_ids: Sequence[str] | None,
+        require_all_indexes: bool | None,
+    ) -> Exchange:
+        return Exchange(
+            asked,
+            check_index_ids(index_ids),
+            require_all_indexes,
+            sessions=self._known,
+            config=self._config,
+            clock=self._clock,
+        )
+
+    def _note_created(self, summary: SessionSummary, index_ids: Sequence[str] | None) -> None:
+        bound_to = summary.index_ids or check_index_ids(index_ids)
+        self._known.get(summary.session_id).note(bound_to, [], self._clock.monotonic())
+
+    def _note_read(self, session_id: str, detail: SessionDetail) -> None:
+        self._known.get(session_id).note(detail.index_ids, detail.turns, self._clock.monotonic())
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}(base_url={self._config.base_url!r}, project_id={self._config.project_id!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._from_parts, (self._config,)
+
+
+class BaseSession(Displayable, Generic[C]):
+    """A handle of one session but for its operations."""
+
+    def __init__(self, client: C, session_id: str) -> None:
+        self._client = client
+        self.session_id = session_id
+
+    @property
+    def index_ids(self) -> list[str] | None:
+        """The indexes it is bound to; None for an unbound session, or one that was not looked at yet."""
+        return self._client._known.get(self.session_id).index_ids
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.session_id!r})"

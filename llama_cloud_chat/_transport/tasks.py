@@ -1,0 +1,298 @@
+"""What a client does over its sockets, for asyncio. `threads.py` is its twin, line for line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import httpx
+
+from llama_cloud_chat._config import ClientConfig
+from llama_cloud_chat._session.clock import Clock
+from llama_cloud_chat._session.exchange import StreamEnded
+from llama_cloud_chat._session.flows import Flow, Send, Wait, call
+from llama_cloud_chat._session.operations import Operation, Request
+from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
+from llama_cloud_chat._turn.turn import Turn
+
+from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
+from .line import DRAIN_SECONDS, Line, shut_down
+from .pools import Pool, Pools
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+
+class AsyncTransport:
+    """Sends what a client and its streams want sent, and waits where they have to wait.
+
+    Args:
+        config: The client's configuration.
+        clock: How to wait, and jitter.
+        http_client: An httpx client to use, which is not closed.
+    """
+
+    def __init__(self, config: ClientConfig, clock: Clock, http_client: httpx.AsyncClient | None = None) -> None:
+        self._config = config
+        self._clock = clock
+        self._connections = AsyncConnections(config, http_client)
+
+    async def run(self, operation: Operation[T], max_retries: int | None = None) -> T:
+        """Run an operation; repeat it up to `max_retries` times, by default as often as is configured.
+
+        Raises:
+            ChatError: It failed for good.
+        """
+        retries = self._config.max_retries if max_retries is None else max_retries
+        flow: Flow[T] = call(operation, RetryPolicy(retries), self._clock)
+        outcome: Outcome | None = None
+        try:
+            while True:
+                command = flow.send(outcome)
+                outcome = None
+                if isinstance(command, Send):
+                    outcome = await self.send(command.request)
+                else:
+                    assert isinstance(command, Wait)
+                    await self.wait(asyncio.Event(), command.seconds)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    async def send(self, request: Request) -> Outcome:
+        """Send a request once and read its whole answer.
+
+        Raises:
+            ProtocolError: The answer is compressed, or too large.
+        """
+        try:
+            return await self._connections.read(await self._connections.open(request))
+        except httpx.HTTPError as error:
+            return failure_of(error, self._config)
+
+    def open_stream(self, request: Request, line: Line, turn: Turn) -> AsyncPackets:
+        """Return the stream that answers a prompt, to be entered and iterated over.
+
+        Args:
+            request: The prompt.
+            line: What can be cut while somebody waits for the next packet.
+            turn: The turn that grows of the packets; once it is complete, no more of them are read.
+        """
+        return AsyncPackets(self._connections, request, line, turn)
+
+    async def wait(self, signal: asyncio.Event, seconds: float) -> bool:
+        """Wait for `signal`; return whether it was set within so many seconds."""
+        return await self._clock.wait_async(signal, seconds)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop; new ones are opened when they are needed."""
+        await self._connections.aclose()
+
+
+class AsyncPackets:
+    """The stream that answers a prompt, packet by packet; made by `AsyncTransport.open_stream`.
+
+    Entering sends the prompt. Leaving closes the connection; if the turn is over, the rest is read first, so that the
+    connection can be used again.
+
+    No generator, as `contextlib.asynccontextmanager` would make one: at its end, an event loop closes all generators
+    at once, also those that another one is about to close.
+
+    Attributes:
+        outcome: How the stream ended; what came in its place, if none did.
+
+    Raises:
+        ProtocolError: On entering: what came is no event stream.
+    """
+
+    def __init__(self, connections: AsyncConnections, request: Request, line: Line, turn: Turn) -> None:
+        self.outcome: StreamEnded | Outcome = StreamEnded()
+        self._connections = connections
+        self._request = request
+        self._line = line
+        self._turn = turn
+        self._response: httpx.Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        answer = await self._ask()
+        if isinstance(answer, httpx.Response):
+            await self._begin(answer)
+        else:
+            self.outcome = answer
+        return self
+
+    async def _ask(self) -> httpx.Response | Outcome:
+        """Send the prompt; return the response whose stream is to be read, or what came instead."""
+        wake, self._line.wake = self._line.wake, from_any_thread(_reader().cancel)  # until there is a line to cut
+        try:
+            response = await self._connections.open(self._request)
+            return response if response.status_code == 200 else await self._connections.read(response)
+        except httpx.HTTPError as error:
+            return failure_of(error, self._connections.config)
+        finally:
+            self._line.wake = wake
+
+    async def _begin(self, response: httpx.Response) -> None:
+        try:
+            check_stream(response)
+        except BaseException:
+            await self._connections.hang_up(response)
+            raise
+        self._line.attach(response)
+        self._response, self._chunks = response, aiter(cast("httpx.AsyncByteStream", response.stream))
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None or self._turn.is_complete:
+            raise StopAsyncIteration
+        try:
+            chunk = await anext(self._chunks)
+        except httpx.HTTPError as error:
+            self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
+            raise StopAsyncIteration from None
+        if self._line.hung_up:
+            raise StopAsyncIteration
+        return chunk
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._response is None:
+            return
+        self._line.attach(None)
+        try:
+            if self._turn.is_complete:
+                await self._drain(self._response)
+        finally:
+            await self._connections.hang_up(self._response)
+
+    async def _drain(self, response: httpx.Response) -> None:
+        assert self._chunks is not None
+        with _watching(response), contextlib.suppress(httpx.HTTPError):
+            async for _ in self._chunks:
+                pass
+
+
+class AsyncConnections:
+    """A client's connections to the service.
+
+    Args:
+        config: The client's configuration.
+        http_client: An httpx client to use, which is not closed.
+    """
+
+    def __init__(self, config: ClientConfig, http_client: httpx.AsyncClient | None) -> None:
+        self.config = config
+        self._given_http = http_client
+        self._lock = threading.Lock()
+        # A connection belongs to the event loop that opened it.
+        self._pools_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pools[httpx.AsyncClient]]
+        self._pools_of_loops = weakref.WeakKeyDictionary()
+
+    @property
+    def _pools(self) -> Pools[httpx.AsyncClient]:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            pools = self._pools_of_loops.get(loop)
+            if pools is None:
+                for closed in [one for one in self._pools_of_loops if one.is_closed()]:
+                    del self._pools_of_loops[closed]  # their connections hold them, so that they would never go
+                pools = self._pools_of_loops[loop] = Pools(httpx.AsyncClient, self._given_http)
+            return pools
+
+    async def open(self, request: Request) -> httpx.Response:
+        """Send a request; return its answer, to be read or hung up.
+
+        Raises:
+            httpx.HTTPError: None came.
+        """
+        pool = self._pools.enter()
+        try:
+            built, auth = build_request(pool.http, request, self.config)
+            response = await pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+        except BaseException:
+            await self._leave(pool)
+            raise
+        response.extensions["pool"] = pool
+        return response
+
+    async def read(self, response: httpx.Response) -> Answer:
+        """Read the whole answer, and hang up. An error counts although its body breaks off.
+
+        Raises:
+            httpx.HTTPError: It broke off.
+            ProtocolError: It is compressed, or too large.
+        """
+        body = BodyBuffer(self.config)
+        try:
+            check_encoding(response)
+            async for chunk in response.aiter_raw():
+                body.add(chunk)
+        except httpx.HTTPError:
+            if response.is_success:
+                raise
+        finally:
+            await self.hang_up(response)
+        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
+
+    async def hang_up(self, response: httpx.Response) -> None:
+        """Close an answer, read or not."""
+        try:
+            await response.aclose()
+        finally:
+            await self._leave(response.extensions["pool"])
+
+    async def _leave(self, pool: Pool[httpx.AsyncClient]) -> None:
+        http = self._pools.leave(pool)
+        if http is not None:
+            await http.aclose()
+
+    async def aclose(self) -> None:
+        """Close those of this event loop."""
+        for http in self._pools.clear():
+            await http.aclose()
+
+
+@contextlib.contextmanager
+def _watching(response: httpx.Response) -> Iterator[None]:
+    """Shut the line of `response` unless the block ends within `DRAIN_SECONDS`."""
+    watchdog = asyncio.get_running_loop().call_later(DRAIN_SECONDS, shut_down, response)
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+
+
+def from_any_thread(act: Callable[[], object]) -> Callable[[], None]:
+    """Return what acts on this loop from any thread; a loop that is closed has nobody left to wake."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(act)
+
+    return wake
+
+
+def _reader() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
+def was_cancelled_by_others() -> bool:
+    """Take back our own cancelling of the task that reads; return whether somebody else wants it cancelled too.
+
+    Before Python 3.11 that cannot be known.
+    """
+    return sys.version_info >= (3, 11) and _reader().uncancel() > 0

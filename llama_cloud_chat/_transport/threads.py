@@ -1,0 +1,239 @@
+"""What a client does over its sockets, for threads. `tasks.py` is its twin, line for line."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import httpx
+
+from llama_cloud_chat._config import ClientConfig
+from llama_cloud_chat._session.clock import Clock
+from llama_cloud_chat._session.exchange import StreamEnded
+from llama_cloud_chat._session.flows import Flow, Send, Wait, call
+from llama_cloud_chat._session.operations import Operation, Request
+from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
+from llama_cloud_chat._turn.turn import Turn
+
+from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
+from .line import WATCHDOG, Line
+from .pools import Pool, Pools
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+
+class Transport:
+    """Sends what a client and its streams want sent, and waits where they have to wait.
+
+    Args:
+        config: The client's configuration.
+        clock: How to wait, and jitter.
+        http_client: An httpx client to use, which is not closed.
+    """
+
+    def __init__(self, config: ClientConfig, clock: Clock, http_client: httpx.Client | None = None) -> None:
+        self._config = config
+        self._clock = clock
+        self._connections = Connections(config, http_client)
+
+    def run(self, operation: Operation[T], max_retries: int | None = None) -> T:
+        """Run an operation; repeat it up to `max_retries` times, by default as often as is configured.
+
+        Raises:
+            ChatError: It failed for good.
+        """
+        retries = self._config.max_retries if max_retries is None else max_retries
+        flow: Flow[T] = call(operation, RetryPolicy(retries), self._clock)
+        outcome: Outcome | None = None
+        try:
+            while True:
+                command = flow.send(outcome)
+                outcome = None
+                if isinstance(command, Send):
+                    outcome = self.send(command.request)
+                else:
+                    assert isinstance(command, Wait)
+                    self.wait(threading.Event(), command.seconds)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+    def send(self, request: Request) -> Outcome:
+        """Send a request once and read its whole answer.
+
+        Raises:
+            ProtocolError: The answer is compressed, or too large.
+        """
+        try:
+            return self._connections.read(self._connections.open(request))
+        except httpx.HTTPError as error:
+            return failure_of(error, self._config)
+
+    def open_stream(self, request: Request, line: Line, turn: Turn) -> Packets:
+        """Return the stream that answers a prompt, to be entered and iterated over.
+
+        Args:
+            request: The prompt.
+            line: What can be cut while somebody waits for the next packet.
+            turn: The turn that grows of the packets; once it is complete, no more of them are read.
+        """
+        return Packets(self._connections, request, line, turn)
+
+    def wait(self, signal: threading.Event, seconds: float) -> bool:
+        """Wait for `signal`; return whether it was set within so many seconds."""
+        return self._clock.wait(signal, seconds)
+
+    def close(self) -> None:
+        """Close the connections; new ones are opened when they are needed."""
+        self._connections.close()
+
+
+class Packets:
+    """The stream that answers a prompt, packet by packet; made by `Transport.open_stream`.
+
+    Entering sends the prompt. Leaving closes the connection; if the turn is over, the rest is read first, so that the
+    connection can be used again.
+
+    Attributes:
+        outcome: How the stream ended; what came in its place, if none did.
+
+    Raises:
+        ProtocolError: On entering: what came is no event stream.
+    """
+
+    def __init__(self, connections: Connections, request: Request, line: Line, turn: Turn) -> None:
+        self.outcome: StreamEnded | Outcome = StreamEnded()
+        self._connections = connections
+        self._request = request
+        self._line = line
+        self._turn = turn
+        self._response: httpx.Response | None = None
+        self._chunks: Iterator[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        answer = self._ask()
+        if isinstance(answer, httpx.Response):
+            self._begin(answer)
+        else:
+            self.outcome = answer
+        return self
+
+    def _ask(self) -> httpx.Response | Outcome:
+        """Send the prompt; return the response whose stream is to be read, or what came instead."""
+        try:
+            response = self._connections.open(self._request)
+            return response if response.status_code == 200 else self._connections.read(response)
+        except httpx.HTTPError as error:
+            return failure_of(error, self._connections.config)
+
+    def _begin(self, response: httpx.Response) -> None:
+        try:
+            check_stream(response)
+        except BaseException:
+            self._connections.hang_up(response)
+            raise
+        self._line.attach(response)
+        self._response, self._chunks = response, iter(cast("httpx.SyncByteStream", response.stream))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._chunks is None or self._turn.is_complete:
+            raise StopIteration
+        try:
+            chunk = next(self._chunks)
+        except httpx.HTTPError as error:
+            self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
+            raise StopIteration from None
+        if self._line.hung_up:
+            raise StopIteration
+        return chunk
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._response is None:
+            return
+        self._line.attach(None)
+        try:
+            if self._turn.is_complete:
+                self._drain(self._response)
+        finally:
+            self._connections.hang_up(self._response)
+
+    def _drain(self, response: httpx.Response) -> None:
+        assert self._chunks is not None
+        with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
+            for _ in self._chunks:
+                pass
+
+
+class Connections:
+    """A client's connections to the service.
+
+    Args:
+        config: The client's configuration.
+        http_client: An httpx client to use, which is not closed.
+    """
+
+    def __init__(self, config: ClientConfig, http_client: httpx.Client | None) -> None:
+        self.config = config
+        self._pools = Pools(httpx.Client, http_client)
+
+    def open(self, request: Request) -> httpx.Response:
+        """Send a request; return its answer, to be read or hung up.
+
+        Raises:
+            httpx.HTTPError: None came.
+        """
+        pool = self._pools.enter()
+        try:
+            built, auth = build_request(pool.http, request, self.config)
+            response = pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
+        except BaseException:
+            self._leave(pool)
+            raise
+        response.extensions["pool"] = pool
+        return response
+
+    def read(self, response: httpx.Response) -> Answer:
+        """Read the whole answer, and hang up. An error counts although its body breaks off.
+
+        Raises:
+            httpx.HTTPError: It broke off.
+            ProtocolError: It is compressed, or too large.
+        """
+        body = BodyBuffer(self.config)
+        try:
+            check_encoding(response)
+            for chunk in response.iter_raw():
+                body.add(chunk)
+        except httpx.HTTPError:
+            if response.is_success:
+                raise
+        finally:
+            self.hang_up(response)
+        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
+
+    def hang_up(self, response: httpx.Response) -> None:
+        """Close an answer, read or not."""
+        try:
+            response.close()
+        finally:
+            self._leave(response.extensions["pool"])
+
+    def _leave(self, pool: Pool[httpx.Client]) -> None:
+        http = self._pools.leave(pool)
+        if http is not None:
+            http.close()
+
+    def close(self) -> None:
+        """Close all of them."""
+        for http in self._pools.clear():
+            http.close()
