@@ -26,6 +26,7 @@ from ._errors import (
     InternalServerError,
     NotFoundError,
     PermissionDeniedError,
+    PromptTooLongError,
     ProtocolError,
     RateLimitError,
     SessionBusyError,
@@ -34,7 +35,8 @@ from ._errors import (
     UnprocessableEntityError,
 )
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
-from ._session.conversation import Message, render_transcript
+from ._session.conversation import Message
+from ._session.folding import render_transcript
 from ._stream import TurnStream
 from ._turn.events import (
     Attachment,
@@ -76,6 +78,7 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "PresignedURL",
+    "PromptTooLongError",
     "ProtocolError",
     "RateLimitError",
     "SessionBusyError",

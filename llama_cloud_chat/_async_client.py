@@ -11,10 +11,12 @@ from pydantic import SecretStr
 
 from ._async_stream import AsyncTurnStream
 from ._base_client import BaseClient, BaseSession
-from ._config import Timeouts, check_id, make_config
+from ._config import DEFAULT_FRESHNESS, DEFAULT_MAX_EVENT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_RECOVERY_TIMEOUT, LongPrompts, Timeouts, check_id, make_config
 from ._session import operations
 from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
-from ._session.conversation import Conversation, Message, Renderer, render_transcript
+from ._session.conversation import Conversation, Message, Renderer
+from ._session.folding import Folder
+from ._session.ledger import Ledger
 from ._transport.tasks import AsyncTransport
 from ._turn.events import Attachment
 from ._turn.turn import Turn
@@ -53,6 +55,13 @@ class AsyncChatClient(BaseClient):
         max_event_bytes: The most that one event may hold.
         allow_http: Whether plain http may leave this machine.
         http_client: An httpx client to use, with its own pool, proxies and certificates; it is not closed.
+        max_prompt_chars: How many characters a prompt may hold, if you know; it is learnt from the service's refusal
+            otherwise.
+        long_prompts: What becomes of a question that is longer: `refuse` it, or tell it in `parts`, each of which
+            costs an agent's run.
+        fold: Says in so many characters what earlier messages say, where they do not fit into a prompt; called with
+            the messages and the characters. By default the oldest are left out. A coroutine function is awaited.
+        ledger: Where questions asked with a `key` are kept; by default in this process's memory.
 
     Attributes:
         config: What the client was made with; safe to show.
@@ -75,11 +84,15 @@ class AsyncChatClient(BaseClient):
         project_id: str | None = None,
         organization_id: str | None = None,
         timeout: float | Timeouts | httpx.Timeout | None = None,
-        max_retries: int = 5,
-        recovery_timeout: float = 60.0,
-        max_event_bytes: int = 16 * 2**20,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT,
+        max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
         allow_http: bool = False,
         http_client: httpx.AsyncClient | None = None,
+        max_prompt_chars: int | None = None,
+        long_prompts: LongPrompts = "refuse",
+        fold: Folder | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         config = make_config(
             api_key=api_key,
@@ -91,6 +104,10 @@ class AsyncChatClient(BaseClient):
             recovery_timeout=recovery_timeout,
             max_event_bytes=max_event_bytes,
             allow_http=allow_http,
+            max_prompt_chars=max_prompt_chars,
+            long_prompts=long_prompts,
+            fold=fold,
+            ledger=ledger,
         )
         self._set_up(config, http_client)
 
@@ -109,8 +126,8 @@ class AsyncChatClient(BaseClient):
         """Create a session.
 
         Args:
-            index_ids: The indexes it is bound to, ten at most; None or an empty list makes an unbound session,
-                which takes indexes with every prompt.
+            index_ids: The indexes it is bound to, ten at most; by default those of LLAMA_CLOUD_INDEX_IDS. An empty
+                list makes an unbound session, which takes indexes with every prompt.
             shared_access: What others of the project may do: `query` or `read_only`.
 
         Returns:
@@ -119,8 +136,8 @@ class AsyncChatClient(BaseClient):
         Raises:
             ChatError: It failed. The request is repeated only if the service had refused it.
         """
-        summary = await self._transport.run(operations.create(index_ids, shared_access))
-        self._note_created(summary, index_ids)
+        summary = await self._transport.run(operations.create(self._indexes_for(index_ids), shared_access))
+        self._note_created(summary, self._indexes_for(index_ids))
         return self.session(summary.session_id)
 
     def list(self, page_size: int | None = None) -> AsyncIterator[SessionSummary]:
@@ -202,6 +219,8 @@ class AsyncChatClient(BaseClient):
         prompt: str,
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool | None = None,
+        *,
+        key: str | None = None,
     ) -> AsyncTurnStream:
         """Ask a prompt. It is sent when the stream is first read.
 
@@ -211,6 +230,8 @@ class AsyncChatClient(BaseClient):
             index_ids: The indexes to ask, for an unbound session.
             require_all_indexes: Whether an index that cannot be queried fails the turn; else it is skipped and
                 listed in `Turn.skipped_index_ids`.
+            key: What the question is called. Under one key the service is asked once, whoever asks and however often:
+                asked again, the turn is delivered from the session's history.
 
         Returns:
             The turn's events, to be iterated over.
@@ -218,7 +239,7 @@ class AsyncChatClient(BaseClient):
         Raises:
             ConfigurationError: An argument cannot work; nothing was sent.
         """
-        exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes)
+        exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes, key)
         return AsyncTurnStream(self._transport, exchange)
 
     def converse(
@@ -229,8 +250,9 @@ class AsyncChatClient(BaseClient):
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool | None = None,
         keep_session: bool = True,
-        freshness: float = 10.0,
-        render: Renderer = render_transcript,
+        freshness: float = DEFAULT_FRESHNESS,
+        render: Renderer | None = None,
+        key: str | None = None,
     ) -> AsyncTurnStream:
         """Answer the last of `messages`, in the session that they belong to.
 
@@ -247,7 +269,9 @@ class AsyncChatClient(BaseClient):
             require_all_indexes: Whether an index that cannot be queried fails the turn.
             keep_session: Whether a session that is opened for this outlives it.
             freshness: After how many seconds a session must be read again, for another client may have moved it on.
-            render: Turns a transcript into a prompt.
+            render: Turns messages, of which the last is to be answered, into a prompt; by default a transcript that
+                histories show as the user's words.
+            key: What the question is called; see `stream`.
 
         Returns:
             The turn's events, to be iterated over.
@@ -256,7 +280,7 @@ class AsyncChatClient(BaseClient):
             ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
         """
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
-        exchange = self._make_exchange(conversation, index_ids, require_all_indexes)
+        exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
         return AsyncTurnStream(self._transport, exchange)
 
     async def get_attachment(self, attachment: Attachment) -> PresignedURL:
@@ -318,13 +342,23 @@ class AsyncChatSession(BaseSession["AsyncChatClient"]):
     """
 
     def stream(
-        self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None
+        self,
+        prompt: str,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool | None = None,
+        *,
+        key: str | None = None,
     ) -> AsyncTurnStream:
         """Ask a prompt; see `AsyncChatClient.stream`."""
-        return self._client.stream(self.session_id, prompt, index_ids, require_all_indexes)
+        return self._client.stream(self.session_id, prompt, index_ids, require_all_indexes, key=key)
 
     async def ask(
-        self, prompt: str, index_ids: Sequence[str] | None = None, require_all_indexes: bool | None = None
+        self,
+        prompt: str,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool | None = None,
+        *,
+        key: str | None = None,
     ) -> Turn:
         """Ask a prompt and wait for the whole turn; see `AsyncChatClient.stream`.
 
@@ -336,7 +370,7 @@ class AsyncChatSession(BaseSession["AsyncChatClient"]):
             StreamInterruptedError: The answer was cut off for good; `.turn` holds what was received.
             ChatError: The prompt could not be asked.
         """
-        async with self.stream(prompt, index_ids, require_all_indexes) as stream:
+        async with self.stream(prompt, index_ids, require_all_indexes, key=key) as stream:
             async for _ in stream:
                 pass
         return stream.turn

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ._errors import ChatError, ProtocolError
 from ._session.exchange import Exchange
-from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
+from ._session.flows import AwaitTurn, CallUser, Command, Consult, Deliver, Enter, OpenStream, Send, Wait, acall_user
 from ._session.queue import Ticket, current_owner
 from ._transport.http import LOGGER
 from ._transport.line import Line
@@ -129,12 +129,17 @@ async def _exchange_events(transport: AsyncTransport, exchange: Exchange, line: 
             async for events in driver:
                 for event in events:
                     yield event
-    except ProtocolError as error:
-        error.turn = exchange.turn
+    except GeneratorExit:
         raise
     except asyncio.CancelledError:
         if not line.is_cut() or was_cancelled_by_others():
+            exchange.leave()
             raise
+    except BaseException as error:
+        if isinstance(error, ProtocolError):
+            error.turn = exchange.turn
+        exchange.leave()
+        raise
     finally:
         await driver.aclose()
 
@@ -157,6 +162,7 @@ class _Driver:
         line.wake = from_any_thread(self._signal.set)
         ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
         self._flow = exchange.run(ticket)
+        self._held = contextlib.AsyncExitStack()
         self._packets: AsyncPackets | None = None
         self._outcome: object = None
 
@@ -181,24 +187,28 @@ class _Driver:
             await self._carry_out(command)
         raise StopAsyncIteration
 
-    async def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait) -> None:
+    async def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait | CallUser | Consult | Enter) -> None:
         if isinstance(command, OpenStream):
-            stream = self._transport.open_stream(command.request, self._line, self._exchange.turn)
+            stream = self._transport.open_stream(command.request, self._line, self._exchange.answering)
             self._packets = await self.opened.enter_async_context(stream)
         elif isinstance(command, Send):
             self._outcome = await self._transport.send(command.request)
         elif isinstance(command, AwaitTurn):
             self._outcome = await self._transport.wait(self._signal, command.seconds)
             self._signal.clear()
+        elif isinstance(command, CallUser):
+            self._outcome = await acall_user(command)
+        elif isinstance(command, Consult):
+            self._outcome = await command.acall()
+        elif isinstance(command, Enter):
+            await self._held.enter_async_context(command.hold)
         else:
             await self._transport.wait(self._signal, command.seconds)
 
     async def aclose(self) -> None:
         """End the exchange, wherever it stands."""
         self._flow.close()
-        farewell = self._exchange.farewell()
-        if farewell is not None:
-            try:
-                await self._transport.run(farewell, max_retries=1)
-            except ChatError as error:
-                LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
+        try:
+            await self._transport.run_flow(self._exchange.cleanup())
+        finally:
+            await self._held.aclose()

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ._config import ClientConfig, check_index_ids
 from ._display import Displayable
+from ._ledgers.memory import MemoryLedger
 from ._session.answers import SessionDetail, SessionSummary
 from ._session.clock import Clock
 from ._session.conversation import Conversation
 from ._session.exchange import Exchange
-from ._session.knowledge import KnownSessions
+from ._session.knowledge import SCOPES, KnownSessions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,7 +38,7 @@ class BaseClient:
         clock: Clock | None = None,
     ) -> None:
         self._config = config
-        self._known = known or KnownSessions()
+        self._own_knowledge = known
         self._clock = clock or Clock()
         self._transport = self._transport_kind(config, self._clock, http_client)
         self._lock = threading.Lock()
@@ -53,10 +54,17 @@ class BaseClient:
         """Return the one client of the other colour that shares what this one knows."""
         with self._lock:
             if self._twin is None:
-                self._twin = kind._from_parts(self._config, self._known, self._clock)
+                self._twin = kind._from_parts(self._config, self._own_knowledge, self._clock)
                 self._twin._twin = self
             twin: C = self._twin
             return twin
+
+    @property
+    def _known(self) -> KnownSessions:
+        """What is known of sessions: the process's, which needs the key to tell whose they are."""
+        if self._own_knowledge is None:
+            self._own_knowledge = SCOPES.get(self._config.scope)
+        return self._own_knowledge
 
     @property
     def config(self) -> ClientConfig:
@@ -68,6 +76,7 @@ class BaseClient:
         asked: tuple[str, str] | Conversation,
         index_ids: Sequence[str] | None,
         require_all_indexes: bool | None,
+        key: str | None,
     ) -> Exchange:
         return Exchange(
             asked,
@@ -76,7 +85,13 @@ class BaseClient:
             sessions=self._known,
             config=self._config,
             clock=self._clock,
+            ledger=self._config.ledger or (None if key is None else MemoryLedger.default),
+            key=key,
         )
+
+    def _indexes_for(self, index_ids: Sequence[str] | None) -> Sequence[str] | None:
+        """Return the indexes to bind a new session to: those given, else the environment's."""
+        return (self._config.index_ids or None) if index_ids is None else index_ids
 
     def _note_created(self, summary: SessionSummary, index_ids: Sequence[str] | None) -> None:
         bound_to = summary.index_ids or check_index_ids(index_ids)
@@ -109,7 +124,7 @@ class BaseSession(Displayable, Generic[C]):
     @property
     def index_ids(self) -> list[str] | None:
         """The indexes it is bound to; None for an unbound session, or one that was not looked at yet."""
-        return self._client._known.get(self.session_id).index_ids
+        return self._client._known.get(self.session_id).index_ids or None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r})"

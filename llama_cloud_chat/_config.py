@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import math
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import httpx
 from pydantic import SecretStr
 
 from ._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ._session.ledger import Ledger
 
 DEFAULT_BASE_URL = "https://api.cloud.llamaindex.ai"
 """LlamaCloud in North America; in Europe it is https://api.cloud.eu.llamaindex.ai."""
@@ -22,8 +27,19 @@ DEFAULT_BASE_URL = "https://api.cloud.llamaindex.ai"
 MAX_INDEXES = 10
 """How many indexes a session may be bound to (the Chat API's own limit)."""
 
+DEFAULT_MAX_RETRIES = 5
+DEFAULT_RECOVERY_TIMEOUT = 60.0
+"""Seconds."""
+DEFAULT_MAX_EVENT_BYTES = 16 * 2**20
+DEFAULT_FRESHNESS = 1.0
+"""Seconds. People pause longer, so that what other programs did meanwhile is seen; programs in one process do not."""
+
 _KEY_VARIABLES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 _TURN_BYTES_PER_EVENT_BYTES = 16
+
+
+LongPrompts: TypeAlias = Literal["refuse", "parts"]
+"""What becomes of a question that is longer than a prompt may be."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,11 @@ class ClientConfig:
         recovery_timeout: For how many seconds a turn whose stream broke may be looked for in the history.
         max_event_bytes: The most that one event may hold; a turn or an answer may hold sixteen times that.
         allow_http: Whether plain http may leave this machine.
+        max_prompt_chars: How many characters a prompt may hold, where that is known; the service's own word counts too.
+        long_prompts: `refuse` or `parts`: what becomes of a question that is longer.
+        fold: Says in so many characters what earlier messages say, where they do not fit; None leaves the oldest out.
+        index_ids: The indexes to ask where a call and its session name none: those of LLAMA_CLOUD_INDEX_IDS.
+        ledger: Where questions with a key are kept; None for this process's memory.
     """
 
     base_url: str
@@ -74,6 +95,11 @@ class ClientConfig:
     max_event_bytes: int
     allow_http: bool
     _api_key: _Key
+    max_prompt_chars: int | None = None
+    long_prompts: LongPrompts = "refuse"
+    fold: Callable[[Sequence[Any], int], Any] | None = None
+    index_ids: tuple[str, ...] = ()
+    ledger: Ledger | None = field(default=None, compare=False)
 
     @property
     def api_key(self) -> SecretStr:
@@ -88,6 +114,13 @@ class ClientConfig:
     def httpx_timeout(self) -> httpx.Timeout:
         """What httpx knows of `timeout`."""
         return self.timeout.as_httpx()
+
+    @property
+    def scope(self) -> str:
+        """What stands for service, project and key: what is known within it is true for everybody in it."""
+        key = self.api_key.get_secret_value()
+        parts = json.dumps([self.base_url, self.organization_id, self.project_id, key])
+        return hashlib.sha256(parts.encode()).hexdigest()
 
     @property
     def max_body_bytes(self) -> int:
@@ -137,10 +170,14 @@ def make_config(
     project_id: str | None = None,
     organization_id: str | None = None,
     timeout: float | Timeouts | httpx.Timeout | None = None,
-    max_retries: int = 5,
-    recovery_timeout: float = 60.0,
-    max_event_bytes: int = 16 * 2**20,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT,
+    max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
     allow_http: bool = False,
+    max_prompt_chars: int | None = None,
+    long_prompts: LongPrompts = "refuse",
+    fold: Callable[[Sequence[Any], int], Any] | None = None,
+    ledger: Ledger | None = None,
 ) -> ClientConfig:
     """Check the arguments, and fill in from the environment what they leave open.
 
@@ -160,7 +197,31 @@ def make_config(
         max_event_bytes=_check_count("max_event_bytes", max_event_bytes, least=1),
         allow_http=allow_http,
         _api_key=_Key(key),
+        max_prompt_chars=None
+        if max_prompt_chars is None
+        else _check_count("max_prompt_chars", max_prompt_chars, least=1),
+        long_prompts=_check_long_prompts(long_prompts),
+        fold=_check_fold(fold),
+        index_ids=_index_ids_from_environment(),
+        ledger=ledger,
     )
+
+
+def _check_long_prompts(long_prompts: LongPrompts) -> LongPrompts:
+    if long_prompts not in get_args(LongPrompts):
+        raise ConfigurationError(f"long_prompts must be one of {get_args(LongPrompts)}, not {long_prompts!r}.")
+    return long_prompts
+
+
+def _check_fold(fold: Callable[[Sequence[Any], int], Any] | None) -> Callable[[Sequence[Any], int], Any] | None:
+    if fold is not None and not callable(fold):
+        raise ConfigurationError(f"fold must be a function of messages and a budget, not {type(fold).__name__}.")
+    return fold
+
+
+def _index_ids_from_environment() -> tuple[str, ...]:
+    named = os.environ.get("LLAMA_CLOUD_INDEX_IDS", "").split(",")
+    return tuple(check_index_ids([index_id.strip() for index_id in named if index_id.strip()]) or ())
 
 
 def _key_from_environment() -> SecretStr | None:

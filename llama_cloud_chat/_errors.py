@@ -2,6 +2,7 @@
 
     ChatError
     ├── ConfigurationError          a bad argument or setting; raised before any request
+    │   └── PromptTooLongError          what is asked does not fit into a prompt
     ├── APIConnectionError          the service could not be reached, or the connection broke
     │   └── APITimeoutError         it took longer than the timeouts allow
     ├── APIStatusError              the service answered with an error status
@@ -33,7 +34,10 @@ class ChatError(Exception):
 
     Attributes:
         message: What happened and what to do next, without secrets.
+        is_retryable: Whether trying the same again can help, and cannot ask a question twice.
     """
+
+    is_retryable: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -44,8 +48,24 @@ class ConfigurationError(ChatError):
     """A setting or an argument cannot work; no request was sent."""
 
 
+class PromptTooLongError(ConfigurationError):
+    """What is asked, with what must be told along, does not fit into a prompt.
+
+    Attributes:
+        length: How many characters it holds.
+        limit: How many the service takes.
+    """
+
+    def __init__(self, message: str, *, length: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.length = length
+        self.limit = limit
+
+
 class APIConnectionError(ChatError):
     """The service could not be reached, or the connection broke before an answer came."""
+
+    is_retryable = True
 
 
 class APITimeoutError(APIConnectionError):
@@ -83,6 +103,8 @@ class NotFoundError(APIStatusError):
 class ConflictError(APIStatusError):
     """409: the session is in a state that does not allow this."""
 
+    is_retryable = True
+
 
 class UnprocessableEntityError(APIStatusError):
     """422: the service does not accept the arguments."""
@@ -91,9 +113,13 @@ class UnprocessableEntityError(APIStatusError):
 class RateLimitError(APIStatusError):
     """429: too many requests, or the quota is used up."""
 
+    is_retryable = True
+
 
 class InternalServerError(APIStatusError):
     """5xx: the service failed."""
+
+    is_retryable = True
 
 
 class ProtocolError(ChatError):
@@ -108,6 +134,8 @@ class ProtocolError(ChatError):
 
 class SessionBusyError(ChatError):
     """Another turn of the same session is open and is not being read, so waiting for it would hang."""
+
+    is_retryable = True
 
 
 class TurnFailedError(ChatError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ._errors import ChatError, ProtocolError
 from ._session.exchange import Exchange
-from ._session.flows import AwaitTurn, Command, Deliver, OpenStream, Send, Wait
+from ._session.flows import AwaitTurn, CallUser, Command, Consult, Deliver, Enter, OpenStream, Send, Wait, call_user
 from ._session.queue import Ticket, current_owner
 from ._transport.http import LOGGER
 from ._transport.line import Line
@@ -107,8 +107,12 @@ def _exchange_events(transport: Transport, exchange: Exchange, line: Line) -> Ge
         with driver.opened:
             for events in driver:
                 yield from events
-    except ProtocolError as error:
-        error.turn = exchange.turn
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        if isinstance(error, ProtocolError):
+            error.turn = exchange.turn
+        exchange.leave()
         raise
     finally:
         driver.close()
@@ -130,6 +134,7 @@ class _Driver:
         line.wake = self._signal.set
         ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
         self._flow = exchange.run(ticket)
+        self._held = contextlib.ExitStack()
         self._packets: Packets | None = None
         self._outcome: object = None
 
@@ -151,24 +156,28 @@ class _Driver:
             self._carry_out(command)
         raise StopIteration
 
-    def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait) -> None:
+    def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait | CallUser | Consult | Enter) -> None:
         if isinstance(command, OpenStream):
-            stream = self._transport.open_stream(command.request, self._line, self._exchange.turn)
+            stream = self._transport.open_stream(command.request, self._line, self._exchange.answering)
             self._packets = self.opened.enter_context(stream)
         elif isinstance(command, Send):
             self._outcome = self._transport.send(command.request)
         elif isinstance(command, AwaitTurn):
             self._outcome = self._transport.wait(self._signal, command.seconds)
             self._signal.clear()
+        elif isinstance(command, CallUser):
+            self._outcome = call_user(command)
+        elif isinstance(command, Consult):
+            self._outcome = command.call()
+        elif isinstance(command, Enter):
+            self._held.enter_context(command.hold)
         else:
             self._transport.wait(self._signal, command.seconds)
 
     def close(self) -> None:
         """End the exchange, wherever it stands."""
         self._flow.close()
-        farewell = self._exchange.farewell()
-        if farewell is not None:
-            try:
-                self._transport.run(farewell, max_retries=1)
-            except ChatError as error:
-                LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
+        try:
+            self._transport.run_flow(self._exchange.cleanup())
+        finally:
+            self._held.close()

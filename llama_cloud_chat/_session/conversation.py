@@ -1,17 +1,23 @@
-"""How a list of messages meets a session: the one decision that both adapters share. Pure, on plain data.
+"""Which session a list of messages belongs to, and what it has to be told: one decision, pure, for every adapter.
 
-An answer carries where it stands, as `session_id` and `turn`. A conversation goes on from the last answer that does,
-as long as that is still its session's last turn; otherwise it forks: a new session is given the transcript so far.
+An answer carries where it stands, as `session_id` and `turn`: it is an anchor. A conversation goes on from the last
+one, as long as that is still its session's last turn; otherwise it forks: a new session is told the conversation so
+far. Three things are told apart:
+
+    what is asked       the last message of the user that no anchor follows
+    the instruction     system text that stands before that; it holds until another one is told
+    everything else     told as a transcript: before what is asked, or, as what happened since, after it
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from llama_cloud_chat._config import check_prompt, check_text
+from llama_cloud_chat._config import DEFAULT_FRESHNESS, check_prompt, check_text
 from llama_cloud_chat._errors import ConfigurationError
+from llama_cloud_chat._turn.prompts import instructions_digest
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -22,10 +28,12 @@ class Message:
 
     Attributes:
         role: Whose it is.
-        text: What it says.
+        text: What it says; what is no text stands in it as `[image]`, `[document: name]` and so on.
         name: Whose it is by name, if there is one.
         session_id: For an answer: the session it was given in.
         turn: For an answer: which turn of that session it was, from 1.
+        instructions: For an answer: what stands for the system text that its session had been told.
+        media: What it holds that is no text, such as `image`. It can be told of, but not asked.
     """
 
     role: Role
@@ -33,6 +41,8 @@ class Message:
     name: str | None = None
     session_id: str | None = None
     turn: int | None = None
+    instructions: str | None = None
+    media: tuple[str, ...] = ()
 
     @property
     def is_anchor(self) -> bool:
@@ -41,6 +51,26 @@ class Message:
 
 
 Renderer: TypeAlias = Callable[[Sequence[Message]], str]
+"""Turns messages, of which the last is to be answered, into a prompt."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages to go on from, when the session is to be decided by them.
+
+    Attributes:
+        messages: The conversation.
+        session_id: A session to use as it is.
+        freshness: After how many seconds knowledge of a session must be looked up again.
+        render: Turns messages into a prompt; None for the transcript that people and histories can read back.
+        keep_session: Whether a session that is opened for this outlives it.
+    """
+
+    messages: Sequence[Message]
+    session_id: str | None = None
+    freshness: float = DEFAULT_FRESHNESS
+    render: Renderer | None = None
+    keep_session: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,7 +81,9 @@ class Snapshot:
         turn_count: How many turns it has, all over; None if that is unknown.
         age: How many seconds ago that was so.
         index_ids: The indexes it is bound to; None or empty if it is unbound.
-        is_gone: Whether the service no longer has it.
+        last_text: What its last turn says, if that was read.
+        anchor_text: What the turn that the anchor names says, if that was read.
+        is_gone: Whether the service no longer has it, or no longer lets it be read.
         is_in_use: Whether another turn is being asked on it at this moment.
         was_read: Whether this was read from the service for the decision at hand, so that looking again tells
             nothing new.
@@ -60,17 +92,38 @@ class Snapshot:
     turn_count: int | None = None
     age: float = 0.0
     index_ids: Sequence[str] | None = None
+    last_text: str | None = None
+    anchor_text: str | None = None
     is_gone: bool = False
     is_in_use: bool = False
     was_read: bool = False
 
 
 @dataclass(frozen=True)
+class Briefing:
+    """What a session has to be told.
+
+    Attributes:
+        asked: What is to be answered.
+        system: The standing instruction, if it has not been told that.
+        before: What was said before, oldest first.
+        since: What happened after what is asked.
+        instructions: What stands for the instruction that holds from then on.
+    """
+
+    asked: Message
+    system: str | None = None
+    before: tuple[Message, ...] = ()
+    since: tuple[Message, ...] = ()
+    instructions: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Continue:
-    """Ask `prompt` on the session."""
+    """Tell the session, and ask on it."""
 
     session_id: str
-    prompt: str
+    briefing: Briefing
 
 
 @dataclass(frozen=True)
@@ -82,17 +135,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Start:
-    """Ask `prompt` on a new session."""
+    """Tell a new session, and ask on it."""
 
-    prompt: str
+    briefing: Briefing
 
 
 @dataclass(frozen=True)
 class Fork:
-    """Ask `prompt`, which holds the transcript, on a new session; leave the old one as it is."""
+    """Tell a new session everything, and ask on it; leave the old one as it is."""
 
     session_id: str
-    prompt: str
+    briefing: Briefing
 
 
 Plan: TypeAlias = Continue | Look | Start | Fork
@@ -111,25 +164,32 @@ def decide(conversation: Conversation, *, index_ids: Sequence[str] | None, snaps
         index_ids: The indexes wanted; None for those of the session.
         snapshot: What is known of the anchor's session.
     """
-    messages, render = conversation.messages, conversation.render
+    messages = conversation.messages
     if conversation.session_id is not None:
-        return Continue(conversation.session_id, _prompt(_after_last(messages, "assistant"), render))
-    anchor = find_anchor(messages)
-    if anchor is None:
-        return Start(_prompt(messages, render))
+        last = _last(messages[: _asked_at(messages)], lambda message: message.role == "assistant")
+        return Continue(conversation.session_id, _briefing(messages, last))
+    at = _last(messages, lambda message: message.is_anchor)
+    if at is None:
+        return Start(_briefing(messages, None))
+    anchor = messages[at]
     assert anchor.session_id is not None
     assert anchor.turn is not None
     if snapshot.is_gone or snapshot.is_in_use:
-        return Fork(anchor.session_id, _prompt(messages, render))
+        return Fork(anchor.session_id, _briefing(messages, None))
     count = snapshot.turn_count
     is_stale = count is None or count < anchor.turn or snapshot.age >= conversation.freshness
     if is_stale and not snapshot.was_read:
         return Look(anchor.session_id)
     wanted, bound = set(index_ids or ()), set(snapshot.index_ids or ())
     has_other_indexes = bool(wanted and bound) and wanted != bound
-    if count != anchor.turn or has_other_indexes:
-        return Fork(anchor.session_id, _prompt(messages, render))
-    return Continue(anchor.session_id, _prompt(messages[_position(messages, anchor) + 1 :], render))
+    if has_other_indexes or not (count == anchor.turn or _is_misnumbered(anchor, snapshot)):
+        return Fork(anchor.session_id, _briefing(messages, None))
+    return Continue(anchor.session_id, _briefing(messages, at))
+
+
+def _is_misnumbered(anchor: Message, snapshot: Snapshot) -> bool:
+    """Whether the anchor is its session's last turn although its number says another: two asked at the same time."""
+    return snapshot.anchor_text is not None and snapshot.anchor_text != anchor.text == snapshot.last_text
 
 
 def check_messages(messages: Sequence[Message]) -> None:
@@ -140,102 +200,52 @@ def check_messages(messages: Sequence[Message]) -> None:
     """
     if not messages:
         raise ConfigurationError("There are no messages. Give at least one message of the user.")
-    if messages[-1].role != "user":
-        raise ConfigurationError(
-            f"The last message is of role {messages[-1].role!r}; the agent answers the user. End with a message of "
-            "the user."
-        )
     for message in messages:
         check_text("messages", message.text)
-    check_prompt(messages[-1].text)
+    asked = messages[_asked_at(messages)]
+    if asked.media:
+        kinds = " and ".join(dict.fromkeys(asked.media))
+        raise ConfigurationError(
+            f"The message to be answered holds {kinds} content, but "
+            "the service takes text alone. Upload files to an index, and name the index in index_ids."
+        )
+    check_prompt(asked.text)
 
 
-def _position(messages: Sequence[Message], wanted: Message) -> int:
-    return max(position for position, message in enumerate(messages) if message is wanted)
+def _asked_at(messages: Sequence[Message]) -> int:
+    """Return the position of what is asked.
 
-
-def _after_last(messages: Sequence[Message], role: Role) -> Sequence[Message]:
-    positions = [position for position, message in enumerate(messages) if message.role == role]
-    return messages[positions[-1] + 1 :] if positions else messages
-
-
-def _prompt(messages: Sequence[Message], render: Renderer) -> str:
-    """Say what the agent has not heard: the user's words as they are, anything else as a transcript."""
-    if all(message.role == "user" and message.name is None for message in messages):
-        return "\n\n".join(message.text for message in messages if message.text.strip())
-    return check_prompt(render(messages))
-
-
-_OPENING = "This conversation has taken place so far:"
-_CLOSING = "Answer the user's next message, which is everything below this line."
-
-
-def render_transcript(messages: Sequence[Message]) -> str:
-    """Render a conversation as one prompt that ends with the user's last message.
-
-    Every earlier message stands under its role with each of its lines quoted, so that none can pretend to be
-    another's; what follows the last heading is the user's alone.
-
-    Args:
-        messages: The conversation; its last message is the user's.
-
-    Returns:
-        The prompt; a single message as it is.
+    Where others have spoken since the last anchor but not the user, an agent of a team is called again: the user's last
+    message is asked once more, in the light of that.
     """
-    *earlier, last = messages
-    quoted = [f"[{_heading(message)}]\n{_quote(message.text)}" for message in earlier if message.text.strip()]
-    if not quoted:
-        return last.text
-    return "\n\n".join(
-        [
-            _OPENING,
-            *quoted,
-            _CLOSING,
-            last.text,
-        ]
+    at = _last(messages, lambda message: message.role == "user")
+    if at is None or messages[-1].is_anchor:
+        raise ConfigurationError(
+            f"The last message is of role {messages[-1].role!r}, and no message of the user is left to be answered. "
+            "End with a message of the user."
+        )
+    return at
+
+
+def _last(messages: Sequence[Message], is_wanted: Callable[[Message], bool]) -> int | None:
+    return next((at for at in range(len(messages) - 1, -1, -1) if is_wanted(messages[at])), None)
+
+
+def _briefing(messages: Sequence[Message], heard_until: int | None) -> Briefing:
+    """Return what a session has to be told that has heard everything up to a position; None: that has heard nothing."""
+    at = _asked_at(messages)
+    heard = -1 if heard_until is None else heard_until
+    standing = max(at, heard)
+    system = "\n\n".join(
+        message.text for message in messages[:standing] if message.role == "system" and message.text.strip()
     )
-
-
-def unfold_transcript(prompt: str) -> tuple[list[str], str]:
-    """Return what the user had asked before, as a prompt of `render_transcript` tells it, and what is asked now.
-
-    A prompt that tells of nothing is returned as it is.
-    """
-    told, mark, asked = prompt.partition(f"\n\n{_CLOSING}\n\n")
-    if not mark or not told.startswith(f"{_OPENING}\n\n"):
-        return [], prompt
-    # Everything that was said is quoted, so no message can be taken for a heading.
-    blocks = [block.partition("\n") for block in told.split("\n\n")[1:]]
-    return [_unquote(quoted) for heading, _, quoted in blocks if heading == "[user]"], asked
-
-
-def _heading(message: Message) -> str:
-    name = " ".join((message.name or "").split()).replace("[", "(").replace("]", ")")
-    return f"{message.role}: {name}" if name else message.role
-
-
-def _unquote(text: str) -> str:
-    return "\n".join(line.removeprefix(">").removeprefix(" ") for line in text.split("\n"))
-
-
-def _quote(text: str) -> str:
-    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """Messages to go on from, when the session is to be decided by them.
-
-    Attributes:
-        messages: The conversation; its last message is the user's.
-        session_id: A session to use as it is.
-        freshness: After how many seconds knowledge of a session must be looked up again.
-        render: Turns messages into a prompt.
-        keep_session: Whether a session that is opened for this outlives it.
-    """
-
-    messages: Sequence[Message]
-    session_id: str | None = None
-    freshness: float = 10.0
-    render: Renderer = render_transcript
-    keep_session: bool = True
+    told = messages[heard].instructions if heard_until is not None else None
+    wanted = instructions_digest(system) if system else None
+    first = heard + 1
+    return Briefing(
+        messages[at],
+        system if wanted is not None and wanted != told else None,
+        tuple(message for message in messages[first:at] if message.role != "system" and message.text.strip()),
+        tuple(message for message in messages[max(first, at + 1) :] if message.text.strip()),
+        wanted or told,
+    )

@@ -1,26 +1,54 @@
-"""One turn from asking to its end: settle where it is asked, ask, read, recover. Everything but the I/O."""
+"""One turn from asking to its end: settle where it is asked, ask, read, recover. Everything but the I/O.
+
+A turn goes through these states; what may have been taken is never sent again blindly:
+
+    settled     the session is held, its turns are counted, and word is left of where the turn will be
+    sent        the service may have taken the prompt: only the history tells
+    answered    it has begun to answer, so it has taken it
+    over        its `stop` was read, here or in the history
+    left        nobody reads on: where it was asked is remembered, for whoever asks the same again
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from llama_cloud_chat._config import ClientConfig
-from llama_cloud_chat._errors import APIConnectionError, APITimeoutError, NotFoundError, ProtocolError, TurnFailedError
-from llama_cloud_chat._turn.events import Event, read_message
+from llama_cloud_chat._errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ChatError,
+    ConfigurationError,
+    NotFoundError,
+    ProtocolError,
+    TurnFailedError,
+    UnprocessableEntityError,
+)
+from llama_cloud_chat._turn.events import Event, Usage, read_message
+from llama_cloud_chat._turn.plain import read_plain, write_plain
+from llama_cloud_chat._turn.prompts import digest_of
 from llama_cloud_chat._turn.sse import MessageDecoder
 from llama_cloud_chat._turn.turn import Turn, TurnReader
 
+from . import operations
 from .clock import Clock
 from .conversation import Conversation
-from .flows import Flow, OpenStream, Wait
+from .flows import Consult, Deliver, Enter, Flow, OpenStream, Wait, call
 from .knowledge import KnownSessions
-from .operations import Operation
+from .ledger import Ledger, Note
 from .patience import Patience
+from .question import Question
 from .queue import Ticket
 from .recovery import Recovery
 from .retry import Answer, Failed, FindOut, GiveUp, Outcome, RetryPolicy
 from .settling import Settling
+
+
+_LOGGER = logging.getLogger("llama_cloud_chat")
 
 
 @dataclass(frozen=True)
@@ -41,8 +69,10 @@ class Exchange:
         asked: A session's id and the prompt for it; or a conversation that decides both.
         index_ids: The indexes to ask, or to bind a new session to.
         require_all_indexes: Whether an index that cannot be queried fails the turn.
+        key: What the user calls the question.
         sessions: What is known of sessions.
         config: The client's configuration.
+        ledger: Where keys are kept.
         clock: What the time is.
 
     Attributes:
@@ -62,26 +92,42 @@ class Exchange:
         sessions: KnownSessions,
         config: ClientConfig,
         clock: Clock,
+        ledger: Ledger | None = None,
+        key: str | None = None,
     ) -> None:
         self.received_bytes = 0
         self._clock = clock
+        self._ledger = ledger
+        self._max_event_bytes = config.max_event_bytes
         self._most_bytes = config.max_body_bytes
         self._most_seconds = config.timeout.total
         self._started_at = 0.0
+        self._sessions = sessions
         self._policy = RetryPolicy(config.max_retries)
         self._patience = Patience(config.recovery_timeout, clock)
+        self._question = Question(asked, index_ids, key, config)
         self._settling = Settling(
             asked,
             index_ids,
             require_all_indexes,
             sessions=sessions,
+            config=config,
+            ledger=ledger,
             patience=self._patience,
             policy=self._policy,
             clock=clock,
         )
-        self.turn = Turn(self._settling.seat.prompt, session_id=self._settling.seat.session_id or None)
+        self.turn = Turn(self._settling.seat.prompt.text, session_id=self._settling.seat.session_id or None)
         self._reader = TurnReader(self.turn)
         self._decoder = MessageDecoder(config.max_event_bytes)
+        self._note: Note | None = None
+        self._turns_before_all = 0
+        self._is_in_doubt = False
+
+    @property
+    def answering(self) -> Turn:
+        """The turn that is being read: this one, or that of an earlier part of its prompt."""
+        return self._reader.turn
 
     def read(self, chunk: bytes) -> Iterable[Event]:
         """Take the next bytes of the stream; return the events they bring, each read when it is asked for.
@@ -94,14 +140,22 @@ class Exchange:
         if self.received_bytes > self._most_bytes or self._most_seconds is not None:
             self._check_limits()
         delta = self._decoder.read_delta(chunk)
+        events: Iterable[Event]
         if delta is not None:  # as nearly all come, from a service that says what it has at once
-            return self._reader.feed(read_message(delta))
-        return self._read_on(self._decoder.feed(chunk))
+            events = self._reader.feed(read_message(delta))
+        else:
+            events = self._read_on(self._decoder.feed(chunk))
+        if self._reader.turn is not self.turn:  # what the agent says to a part of a prompt is nobody's answer
+            for _ in events:
+                pass
+            return ()
+        return events
 
     def _read_on(self, messages: Iterable[bytes]) -> Iterator[Event]:
+        reader = self._reader
         for message in messages:
-            yield from self._reader.feed(read_message(message))
-            if self.turn.is_complete:
+            yield from reader.feed(read_message(message))
+            if reader.turn.is_complete:
                 return
         if self._decoder.failure is not None:
             raise self._decoder.failure
@@ -114,41 +168,157 @@ class Exchange:
         """
         self._started_at = self._clock.monotonic()
         try:
-            yield from self._settling.settle(ticket)
-            try:
-                yield from self._ask(ticket)
-            except NotFoundError:
-                if not self._settling.may_fork:
-                    raise
-                yield from self._settling.fork(ticket)
-                yield from self._ask(ticket)
+            note = yield from self._find_note()
+            if note is not None:
+                note = yield from self._answer_again(ticket, note)
+            if not self.turn.is_complete:
+                yield from self._answer(ticket, note)
         finally:
             self._settling.seat.knowledge.queue.leave(ticket)
         if self.turn.is_error:
             raise TurnFailedError(f"The agent ended its turn with an error: {self.turn.error}", self.turn)
 
-    def farewell(self) -> Operation[None] | None:
-        """Return what is left to do when the exchange is over, however it ended."""
-        return self._settling.cleanup()
+    def cleanup(self) -> Flow[None]:
+        """Do what is left to do when the exchange is over, however it ended.
 
-    def _ask(self, ticket: Ticket) -> Flow[None]:
-        """Send the prompt, as often as it takes until the service takes it, and see the turn to its end."""
-        seat = self._settling.seat
-        request = self._settling.request()
-        turns_before = seat.knowledge.turn_count
-        assert turns_before is not None
+        A finished turn is written down. A passing session is deleted; one whose turn nobody heard to its end stays for
+        whoever asks again, for a while.
+        """
+        try:
+            if self._note is not None and self.turn.is_complete:
+                yield from self._write(self._finished(self._note))
+            yield from self._settling.remember()
+        except ChatError as error:  # what it says stays true, and the session is where it says
+            _LOGGER.warning("The answer could not be written down in the ledger: %s", error)
+            return
+        passing = [note.session_id for note in self._sessions.interruptions.take_expired(self._clock.monotonic())]
+        if self._settling.is_passing and not self._is_in_doubt:
+            passing.append(self._settling.seat.session_id)
+        for session_id in passing:
+            self._sessions.drop(session_id)
+            try:
+                yield from call(operations.delete(session_id), RetryPolicy(max_retries=1), self._clock)
+            except ChatError as error:
+                _LOGGER.warning("A session that was not to be kept could not be deleted: %s", error)
+
+    def leave(self) -> None:
+        """Take note that the turn was broken off by an error or a cancellation, for whoever asks the same again."""
+        if self._is_in_doubt and self._question.name is None:
+            note = self._note or self._make_note()
+            self._sessions.interruptions.add(self._question.likeness, note, self._clock.monotonic())
+
+    def _find_note(self) -> Flow[Note | None]:
+        """Return where this question was asked before, if it was; whoever else asks it under its key waits meanwhile."""
+        name = self._question.name
+        if name is None:
+            interruptions = self._sessions.interruptions
+            return interruptions.take(self._question.likeness, self._clock.monotonic()) if interruptions else None
+        assert self._ledger is not None
+        yield Enter(self._ledger.hold(name))
+        note: Note | None = yield Consult(partial(self._ledger.read, name), partial(self._ledger.aread, name))
+        if note is not None and note.question not in {_NOT_TAKEN, self._question.words}:
+            raise ConfigurationError("This key belongs to another question. Give each question a key of its own.")
+        return note
+
+    def _answer_again(self, ticket: Ticket, note: Note) -> Flow[Note | None]:
+        """Deliver the turn of a question that was asked before; return where to ask it if the service never took it."""
         turn = self.turn
-        turn.prompt, turn.session_id, turn.number = seat.prompt, seat.session_id, turns_before + 1
-        self._reader.at_end = lambda: self._finish(ticket, turns_before)
+        turn.session_id, turn.number = note.session_id, note.number
+        reader = self._reader = TurnReader(turn)
+        if note.turn is not None:
+            yield Deliver(reader.catch_up(read_plain(note.turn)))
+            return None
+        self._note, self._is_in_doubt = note, True
+        yield from self._settling.sit_at(ticket, note)
         recovery = Recovery(
-            self._reader, turns_before, patience=self._patience, check_limits=self._check_limits, clock=self._clock
+            reader,
+            note.turns_before,
+            is_our_prompt=lambda prompt: digest_of(prompt.strip()) == note.prompt,
+            patience=self._patience,
+            check_limits=self._check_limits,
+            clock=self._clock,
         )
+        reader.at_end = partial(self._finish, ticket, reader, recovery)
+        try:
+            yield from recovery.run(None, was_taken=False)
+        except NotFoundError:
+            if note.is_finished:
+                raise
+            self._sessions.drop(note.session_id)
+            self._settling.seat.knowledge.queue.leave(ticket)
+            self._note, self._is_in_doubt = None, False
+            return None
+        if not turn.is_complete:
+            self._note, self._is_in_doubt = None, False
+            self._patience.renew()
+            self._settling.seat.turns_before = recovery.turns_before
+        return note
+
+    def _answer(self, ticket: Ticket, note: Note | None) -> Flow[None]:
+        """Settle and ask; on another session if the one that an answer names is gone."""
+        yield from self._settling.settle(ticket, note)
+        try:
+            yield from self._ask_what_fits(ticket)
+        except APIStatusError as error:
+            if not self._settling.may_fork(error):
+                raise
+            yield from self._settling.fork(ticket)
+            yield from self._ask_what_fits(ticket)
+
+    def _ask_what_fits(self, ticket: Ticket) -> Flow[None]:
+        """Ask, and once more within the limit if the service names one that the prompt exceeds."""
+        try:
+            yield from self._ask_whole(ticket)
+        except UnprocessableEntityError as error:
+            if not (yield from self._settling.shorten(error)):
+                raise
+            yield from self._ask_whole(ticket)
+
+    def _ask_whole(self, ticket: Ticket) -> Flow[None]:
+        """Ask the prompt, in parts where it is long; only what answers the last one is handed on."""
+        seat, turn = self._settling.seat, self.turn
+        turn.prompt, turn.session_id = seat.prompt.text, seat.session_id
+        turn.left_out, turn.instructions = seat.prompt.left_out, seat.instructions
+        self._turns_before_all = seat.turns_before
+        if self._question.name is not None:
+            self._note = self._make_note()
+            yield from self._write(self._note)
+        *parts, last = seat.prompt.parts or (seat.prompt.text,)
+        usage: Usage | None = None
+        for part in parts:
+            told = Turn(part, session_id=seat.session_id)
+            yield from self._ask(ticket, TurnReader(told), part)
+            if told.is_error:
+                raise TurnFailedError(f"The agent failed at a part of a long prompt: {told.error}", turn)
+            usage = told.usage + (usage or Usage())
+            seat.turns_before += 1
+        reader = TurnReader(turn)
+        reader.usage_before = usage
+        yield from self._ask(ticket, reader, last)
+
+    def _ask(self, ticket: Ticket, reader: TurnReader, prompt: str) -> Flow[None]:
+        """Send a prompt, as often as it takes until the service takes it, and see its turn to the end."""
+        seat = self._settling.seat
+        request = self._settling.request(prompt)
+        self._reader, self._decoder = reader, MessageDecoder(self._max_event_bytes)
+        ours = {prompt.strip(), reader.turn.prompt.strip()}
+        recovery = Recovery(
+            reader,
+            seat.turns_before,
+            is_our_prompt=lambda prompt: prompt.strip() in ours,
+            patience=self._patience,
+            check_limits=self._check_limits,
+            clock=self._clock,
+        )
+        reader.at_end = partial(self._finish, ticket, reader, recovery)
         attempt = 0
         while True:
             attempt += 1
+            reader.turn.number = seat.turns_before + 1
             seat.knowledge.forget()
+            self._is_in_doubt = True
             outcome: StreamEnded | Outcome = yield OpenStream(request)
-            if self._is_over():
+            if reader.turn.is_complete:
                 return
             if isinstance(outcome, StreamEnded):
                 yield from recovery.run(outcome.error, was_taken=True)
@@ -156,18 +326,30 @@ class Exchange:
             decision = self._policy.decide_prompt(attempt, outcome, jitter=self._clock.jitter(), now=self._clock.time())
             if isinstance(decision, FindOut):
                 yield from recovery.run(decision.error, was_taken=False)
-                if self._is_over():
+                if reader.turn.is_complete:
                     return
+                seat.turns_before = recovery.turns_before
                 if attempt > self._policy.max_retries:
                     decision = GiveUp(decision.error)
+            self._is_in_doubt = False
             if not _may_be_running(outcome):
-                seat.knowledge.learn(turns_before, self._clock.monotonic())
+                seat.knowledge.learn(seat.turns_before, self._clock.monotonic())
             if isinstance(decision, GiveUp):
+                yield from self._free_key()
                 raise decision.error
             yield Wait(decision.delay)
 
-    def _is_over(self) -> bool:
-        return self.turn.is_complete
+    def _finish(self, ticket: Ticket, reader: TurnReader, recovery: Recovery) -> None:
+        """The turn is over for the service; whether it is for the caller is another matter."""
+        knowledge = self._settling.seat.knowledge
+        if reader.turn.is_error:
+            knowledge.turn_count = None
+            knowledge.may_be_running = False
+        else:
+            knowledge.learn(max(reader.turn.number or 0, recovery.turn_count), self._clock.monotonic())
+        if reader.turn is self.turn:
+            self._is_in_doubt = False
+            knowledge.queue.leave(ticket)
 
     def _check_limits(self) -> None:
         if self.received_bytes > self._most_bytes:
@@ -178,15 +360,34 @@ class Exchange:
         if self._most_seconds is not None and self._clock.monotonic() - self._started_at > self._most_seconds:
             raise APITimeoutError(f"The turn took longer than {self._most_seconds:g} seconds (timeout.total).")
 
-    def _finish(self, ticket: Ticket, turns_before: int) -> None:
-        """The turn is over for the service; whether it is for the caller is another matter."""
-        knowledge = self._settling.seat.knowledge
-        if self.turn.is_error:
-            knowledge.turn_count = None
-            knowledge.may_be_running = False
-        else:
-            knowledge.learn(turns_before + 1, self._clock.monotonic())
-        knowledge.queue.leave(ticket)
+    def _make_note(self) -> Note:
+        seat = self._settling.seat
+        return Note(
+            self._question.words,
+            seat.session_id,
+            self._turns_before_all,
+            digest_of(seat.prompt.text.strip()),
+            is_kept=not self._settling.is_passing,
+        )
+
+    def _finished(self, note: Note) -> Note:
+        turn = None if note.is_kept else write_plain(self.turn)
+        return replace(note, number=self.turn.number, turn=turn)
+
+    def _free_key(self) -> Flow[None]:
+        """Let another question have the key: the service did not take this one."""
+        if self._note is not None:
+            yield from self._write(replace(self._note, question=_NOT_TAKEN))
+            self._note = None
+
+    def _write(self, note: Note) -> Flow[None]:
+        name, ledger = self._question.name, self._ledger
+        if name is not None and ledger is not None:
+            yield Consult(partial(ledger.write, name, note), partial(ledger.awrite, name, note))
+
+
+_NOT_TAKEN = ""
+"""What stands for the question in a note whose prompt the service did not take."""
 
 
 def _may_be_running(outcome: Answer | Failed) -> bool:

@@ -6,13 +6,17 @@ flows and do the I/O and the waiting; nothing here does either.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat._turn.events import Event
 
 from .clock import Clock
+from .ledger import Hold
 from .operations import Operation, Request
 from .queue import Ticket
 from .retry import Answer, GiveUp, Outcome, RetryPolicy
@@ -56,7 +60,35 @@ class Deliver:
     events: Sequence[Event]
 
 
-Command: TypeAlias = Send | Wait | AwaitTurn | OpenStream | Deliver
+@dataclass(frozen=True)
+class CallUser:
+    """Call a function that people gave, which may take its time and may be asynchronous; give back what it returns."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def failure(self, error: Exception) -> ConfigurationError:
+        """Return what says that the function failed."""
+        return ConfigurationError(f"{self.name}= raised {type(error).__name__}: {error}. Nothing was asked.")
+
+
+@dataclass(frozen=True)
+class Consult:
+    """Ask the ledger: call the one, or the other where it can be awaited; give back what it returns."""
+
+    call: Callable[[], Any]
+    acall: Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Enter:
+    """Enter a hold, however long that takes; it is left when the exchange is over."""
+
+    hold: Hold
+
+
+Command: TypeAlias = Send | Wait | AwaitTurn | OpenStream | Deliver | CallUser | Consult | Enter
 Flow: TypeAlias = Generator[Command, Any, T]
 
 
@@ -77,3 +109,29 @@ def call(operation: Operation[T], policy: RetryPolicy, clock: Clock) -> Flow[T]:
         if isinstance(decision, GiveUp):
             raise decision.error
         yield Wait(decision.delay)
+
+
+def call_user(command: CallUser) -> Any:
+    """Call what people gave.
+
+    Raises:
+        ConfigurationError: It failed.
+    """
+    try:
+        return command.function(*command.arguments)
+    except Exception as error:
+        raise command.failure(error) from error
+
+
+async def acall_user(command: CallUser) -> Any:
+    """Call what people gave, in a thread if it would block, or await it.
+
+    Raises:
+        ConfigurationError: It failed.
+    """
+    try:
+        if inspect.iscoroutinefunction(command.function):
+            return await command.function(*command.arguments)
+        return await asyncio.to_thread(command.function, *command.arguments)
+    except Exception as error:
+        raise command.failure(error) from error

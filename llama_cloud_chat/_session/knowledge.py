@@ -1,16 +1,32 @@
-"""What a client knows of its sessions, shared by all handles of one session and by a client and its twin."""
+"""What this process knows of sessions: every client of one service, project and key shares it, whoever made it.
+
+Of a session is known, at any time, one of these:
+
+    nothing         it was not looked at yet; or a turn was let go, failed, or somebody else's was seen running
+    its turns       how many there are, all over, since `known_at`; a turn of ours adds one
+    that it is held a turn of ours is being asked; others wait in its `queue`
+
+The child of a fork begins with none of it: its parent's turns and queues are not its own.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from llama_cloud_chat._turn.turn import Turn
+from llama_cloud_chat._turn.turn import Turn, count_turns
 
+from .ledger import Note
 from .queue import TurnQueue
 
+REMEMBERED_SECONDS = 300.0
+"""For how long the same words are taken for a question that was interrupted; later they are a new one."""
+
 _MOST_SESSIONS = 10_000
+_MOST_INTERRUPTIONS = 10_000
+_MOST_SCOPES = 1_000
 
 
 class SessionKnowledge:
@@ -19,7 +35,7 @@ class SessionKnowledge:
     Attributes:
         turn_count: How many turns it has; None if that must be read first.
         known_at: When that was so, in seconds of the monotonic clock.
-        index_ids: The indexes it is bound to; None for an unbound session, or one not looked at yet.
+        index_ids: The indexes it is bound to; empty for an unbound session, None for one not looked at yet.
         may_be_running: Whether a turn was let go that the service may still be working on.
         queue: Who may ask next.
     """
@@ -37,11 +53,11 @@ class SessionKnowledge:
         self.known_at = now
         self.may_be_running = False
 
-    def note(self, index_ids: list[str] | None, turns: Sequence[Turn], now: float) -> None:
+    def note(self, index_ids: Sequence[str] | None, turns: Sequence[Turn], now: float) -> None:
         """Take note of what was read, unless a turn is under way, which knows better."""
-        self.index_ids = list(index_ids) if index_ids else None
+        self.index_ids = list(index_ids or ())
         if self.queue.is_idle and (not turns or turns[-1].is_complete):
-            self.learn(len(turns), now)
+            self.learn(count_turns(turns), now)
 
     def forget(self) -> None:
         """Take note that a turn may have begun that may not be over."""
@@ -49,10 +65,53 @@ class SessionKnowledge:
         self.may_be_running = True
 
 
-class KnownSessions:
-    """The sessions a client has met; the longest unused are forgotten when there are very many."""
+class Interruptions:
+    """Questions whose turn may have begun, and which nobody has heard to its end."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._notes: OrderedDict[str, tuple[Note, float]] = OrderedDict()
+
+    def add(self, likeness: str, note: Note, now: float) -> None:
+        """Take note of where a question was asked."""
+        with self._lock:
+            self._notes[likeness] = note, now + REMEMBERED_SECONDS
+            if len(self._notes) > _MOST_INTERRUPTIONS:
+                self._notes.popitem(last=False)
+
+    def take(self, likeness: str, now: float) -> Note | None:
+        """Return where a question was asked, once; None if it was not interrupted, or too long ago."""
+        with self._lock:
+            note, until = self._notes.pop(likeness, (None, 0.0))
+        return note if now < until else None
+
+    def take_expired(self, now: float) -> list[Note]:
+        """Return those that nobody asked again in time, if there are any whose session was not to be kept."""
+        if not self._notes:
+            return []
+        with self._lock:
+            names = [name for name, (_, until) in self._notes.items() if until <= now]
+            notes = [self._notes.pop(name)[0] for name in names]
+        return [note for note in notes if not note.is_kept]
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._notes)
+
+
+class KnownSessions:
+    """The sessions that were met; the longest unused are forgotten when there are very many.
+
+    Attributes:
+        interruptions: Questions that may be asked again.
+    """
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything."""
+        self.interruptions = Interruptions()
         self._lock = threading.RLock()  # a stream may be collected, and let go, inside it
         self._sessions: OrderedDict[str, SessionKnowledge] = OrderedDict()
 
@@ -76,3 +135,32 @@ class KnownSessions:
         oldest = next((name for name, known in self._sessions.items() if known.queue.is_idle), None)
         if oldest is not None:
             del self._sessions[oldest]
+
+
+class Scopes:
+    """What is known within each service, project and key."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, KnownSessions] = OrderedDict()
+
+    def get(self, scope: str) -> KnownSessions:
+        """Return what is known within a scope, the same object to everyone who asks."""
+        with self._lock:
+            known = self._known.pop(scope, None) or KnownSessions()
+            self._known[scope] = known
+            if len(self._known) > _MOST_SCOPES:
+                self._known.popitem(last=False)
+            return known
+
+    def begin_anew(self) -> None:
+        """Forget everything, also for those who hold on to it."""
+        self._lock = threading.Lock()
+        for known in self._known.values():
+            known.begin_anew()
+
+
+SCOPES = Scopes()
+"""Those of this process."""
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
+    os.register_at_fork(after_in_child=SCOPES.begin_anew)

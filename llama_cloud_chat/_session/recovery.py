@@ -1,12 +1,15 @@
 """What a stream that broke leaves to be done: find its turn in the session's history, and deliver what is missing.
 
-A prompt that the service may have taken is never sent again blindly. The history tells which of these it is:
+A prompt that the service may have taken is never sent again blindly. A turn of the history is a candidate if it comes
+after those that were there before, answers our prompt, and holds all that was delivered. How many there are tells:
 
-    the prompt is not there, and the service had not begun to answer   -> seen twice: it may be asked again
-    the turn is there and over                                         -> the rest is delivered, as if nothing happened
-    the turn is there and runs on                                      -> what there is is delivered; look again
-    what is there contradicts what was delivered                       -> `StreamInterruptedError`
-    neither within the turn's patience                                 -> `StreamInterruptedError`
+    none, and the service had not begun to answer   -> seen twice: the prompt was not taken, and may be asked again
+    none, and it had                                -> look again
+    one, over                                       -> ours: the rest is delivered, as if nothing had happened
+    one, running                                    -> ours: what there is is delivered; look again
+    several                                         -> `StreamInterruptedError`: a guess could be somebody else's answer
+
+So is a turn that does not end within its patience, and one that contradicts what was delivered.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from llama_cloud_chat._errors import (
     ChatError,
     ConflictError,
     InternalServerError,
+    NotFoundError,
     RateLimitError,
     StreamInterruptedError,
 )
-from llama_cloud_chat._turn.turn import HistoryConflictError, Turn, TurnReader
+from llama_cloud_chat._turn.turn import Turn, TurnReader, count_turns
 
 from . import operations
 from .answers import SessionDetail
@@ -40,9 +44,15 @@ class Recovery:
     Args:
         reader: Builds the turn.
         turns_before: How many turns the session had before it.
+        is_our_prompt: Whether a prompt is the one that was asked.
         patience: How long it may take.
         check_limits: Raises if the turn has had its time.
         clock: What the time is.
+
+    Attributes:
+        turns_before: How many turns come before it, as far as the history was read: more than at first where the
+            prompt was not taken and others asked meanwhile.
+        turn_count: How many turns the history had when it was last read; 0 if it was not.
     """
 
     def __init__(
@@ -50,12 +60,15 @@ class Recovery:
         reader: TurnReader,
         turns_before: int,
         *,
+        is_our_prompt: Callable[[str], bool],
         patience: Patience,
         check_limits: Callable[[], None],
         clock: Clock,
     ) -> None:
+        self.turns_before = turns_before
+        self.turn_count = 0
         self._reader = reader
-        self._turns_before = turns_before
+        self._is_our_prompt = is_our_prompt
         self._patience = patience
         self._check_limits = check_limits
         self._clock = clock
@@ -72,6 +85,7 @@ class Recovery:
             was_taken: Whether the service had begun to answer.
 
         Raises:
+            NotFoundError: The session is gone.
             StreamInterruptedError: What is there cannot be joined to what was delivered, or never ends.
         """
         times_absent = 0
@@ -79,19 +93,18 @@ class Recovery:
             self._check_limits()
             history = yield from self._peek(error)
             if history is not None:
-                if (yield from self._catch_up(history.turns, error)):
+                found = self._find(history.turns, error)
+                if found is not None:
+                    yield from self._deliver(found, history.turns, error)
                     if self._turn.is_complete:
                         return
-                else:
+                elif not was_taken:
                     times_absent += 1
-                    if not was_taken and times_absent == _ABSENT_FOR_GOOD:
+                    if times_absent == _ABSENT_FOR_GOOD:
+                        self.turns_before = self.turn_count
                         return
             if self._patience.is_exhausted(pause):
-                raise self._interrupted(
-                    f"the turn was not finished {self._patience.seconds:g} seconds later (recovery_timeout); it may "
-                    "still end, and the session's history will show it",
-                    error,
-                )
+                raise self._interrupted(self._too_late(), error)
             yield Wait(pause)
 
     def _peek(self, error: ChatError | None) -> Flow[SessionDetail | None]:
@@ -103,28 +116,45 @@ class Recovery:
         except (RateLimitError, ConflictError, InternalServerError):
             return None
         except APIStatusError as unreadable:
+            if error is None and isinstance(unreadable, NotFoundError) and not self._turn.events:
+                raise  # nothing broke: a turn was looked for that somebody may have asked
             raise self._interrupted("the session's history cannot be read", unreadable) from unreadable
         except APIConnectionError:
             return None
 
-    def _catch_up(self, turns: list[Turn], error: ChatError | None) -> Flow[bool]:
-        """Deliver what the history has of the turn; return whether it is there."""
-        if len(turns) < self._turns_before:
+    def _find(self, turns: list[Turn], error: ChatError | None) -> Turn | None:
+        """Return the turn that is ours; None if it is not there.
+
+        Raises:
+            StreamInterruptedError: Which one that is cannot be told, or none of them can be.
+        """
+        self.turn_count = count_turns(turns)
+        if self.turn_count < self.turns_before:
             raise self._interrupted("the session's history has lost turns", error)
-        if len(turns) == self._turns_before:
-            return False
-        found = turns[self._turns_before]
-        if found.prompt.strip() != self._turn.prompt.strip():
-            raise self._interrupted("somebody else asked something on this session meanwhile", error)
-        try:
-            updates = self._reader.catch_up(found)
-        except HistoryConflictError:
-            raise self._interrupted("the session's history contradicts what was received", error) from error
+        ours = [turn for turn in turns if (turn.number or 0) > self.turns_before and self._is_our_prompt(turn.prompt)]
+        candidates = [turn for turn in ours if self._reader.fits(turn)]
+        if len(candidates) > 1:
+            raise self._interrupted(
+                "somebody else asked the same on this session meanwhile, and which answer is whose cannot be told",
+                error,
+            )
+        if ours and not candidates and all(turn.is_complete for turn in ours):
+            raise self._interrupted("the session's history contradicts what was received", error)
+        return candidates[0] if candidates else None
+
+    def _deliver(self, found: Turn, turns: list[Turn], error: ChatError | None) -> Flow[None]:
+        self._turn.number, self._turn.prompt = found.number, found.prompt
+        updates = self._reader.catch_up(found)
         if updates:
             yield Deliver(updates)
-        if not self._turn.is_complete and len(turns) > self._turns_before + 1:
+        if not self._turn.is_complete and found is not turns[-1]:
             raise self._interrupted("another turn followed before this one had ended", error)
-        return True
+
+    def _too_late(self) -> str:
+        seconds = f"{self._patience.seconds:g} seconds later (recovery_timeout)"
+        if self.turn_count > self.turns_before and not self._turn.events:
+            return f"somebody else asked something on this session meanwhile, and this turn was not there {seconds}"
+        return f"the turn was not finished {seconds}; it may still end, and the session's history will show it"
 
     def _interrupted(self, reason: str, cause: ChatError | None) -> StreamInterruptedError:
         because = f" ({cause.message.rstrip('.')})" if cause is not None else ""

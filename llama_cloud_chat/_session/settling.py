@@ -6,40 +6,76 @@ in one of three ways:
     named by the user        -> used as it is
     named by an answer       -> continued where that answer stands, else left alone: a fork
     neither                  -> a new one
+
+What this process knows of a session is believed for `freshness` seconds; what is older, and what the messages know
+better, is looked up: another process may have moved the session on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from llama_cloud_chat._config import check_id, check_prompt, check_seconds
-from llama_cloud_chat._errors import ConfigurationError, NotFoundError
+from llama_cloud_chat._config import DEFAULT_FRESHNESS, ClientConfig, check_id, check_prompt, check_seconds
+from llama_cloud_chat._errors import (
+    APIStatusError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnprocessableEntityError,
+)
+from llama_cloud_chat._turn.turn import Turn, count_turns
 
 from . import operations
 from .clock import Clock
-from .conversation import Continue, Conversation, Fork, Look, Plan, Snapshot, Start, check_messages, decide
-from .flows import AwaitTurn, Flow, Wait, call
+from .conversation import (
+    Briefing,
+    Continue,
+    Conversation,
+    Fork,
+    Look,
+    Message,
+    Plan,
+    Snapshot,
+    Start,
+    check_messages,
+    decide,
+    find_anchor,
+)
+from .flows import AwaitTurn, CallUser, Consult, Enter, Flow, Wait, call
+from .folding import Prompt, Summary, fold, fold_summary, plain_prompt
 from .knowledge import KnownSessions, SessionKnowledge
-from .operations import Operation
+from .ledger import Ledger, Note
+from .limits import PROMPT_LIMITS
 from .patience import Patience, pauses
+from .question import name_session
 from .queue import PATIENCE, Ticket, busy_error
 from .retry import RetryPolicy
+
+_LOGGER = logging.getLogger("llama_cloud_chat")
+_GONE = 410
 
 
 @dataclass
 class Seat:
-    """Where a turn is asked.
+    """Where a turn is asked, and how.
 
     Attributes:
         session_id: The session.
         prompt: What it is asked.
+        instructions: What stands for the system text that the session has been told then.
         knowledge: What is known of the session.
+        turns_before: How many turns it has before this one.
         was_opened: Whether the session was opened for this turn.
     """
 
     session_id: str = ""
-    prompt: str = ""
+    prompt: Prompt = field(default_factory=Prompt)
+    instructions: str | None = None
     knowledge: SessionKnowledge = field(default_factory=SessionKnowledge)
+    turns_before: int = 0
     was_opened: bool = False
 
 
@@ -51,15 +87,17 @@ class Settling:
         index_ids: The indexes to ask, or to bind a new session to.
         require_all_indexes: Whether an index that cannot be queried fails the turn.
         sessions: What is known of sessions.
+        config: The client's configuration.
         patience: How long a turn that was let go is waited for.
         policy: How often and how fast requests are repeated.
         clock: What the time is.
+        ledger: What holds sessions across processes, if anything does.
 
     Attributes:
         seat: Where the turn is asked, as far as that is decided.
 
     Raises:
-        ConfigurationError: An argument cannot work, or there is nothing to ask.
+        ConfigurationError: An argument cannot work, there is nothing to ask, or it is too long.
     """
 
     def __init__(
@@ -69,107 +107,241 @@ class Settling:
         require_all_indexes: bool | None,
         *,
         sessions: KnownSessions,
+        config: ClientConfig,
         patience: Patience,
         policy: RetryPolicy,
         clock: Clock,
+        ledger: Ledger | None = None,
     ) -> None:
         self.seat = Seat()
-        self._first_plan: Plan | None = None
         self._conversation = asked if isinstance(asked, Conversation) else None
         self._index_ids = index_ids
         self._require_all_indexes = require_all_indexes
         self._sessions = sessions
+        self._config = config
         self._patience = patience
         self._policy = policy
         self._clock = clock
+        self._ledger = ledger if ledger is not None and ledger.holds_sessions else None
+        self._freshness = DEFAULT_FRESHNESS
+        self._held: set[str] = set()
+        self._plan: Plan | None = None
+        self._briefing: Briefing | None = None
         if isinstance(asked, Conversation):
-            check_seconds("freshness", asked.freshness)
-            check_messages(asked.messages)
-            # What needs no look at a session is decided, and may fail, before any request.
-            self._first_plan = self._decide(Snapshot())
+            self._prepare(asked)
         else:
-            self._sit(check_id("session_id", asked[0]), check_prompt(asked[1]))
+            self._sit(check_id("session_id", asked[0]))
+            self.seat.prompt = self._plain_prompt(check_prompt(asked[1]))
+        self._check_indexes()
 
-    def settle(self, ticket: Ticket) -> Flow[None]:
-        """Find the session to ask on, wait until it is free, and know how many turns it has."""
-        plan = yield from self._plan(ticket)
-        if isinstance(plan, Continue):
-            self.seat.prompt = plan.prompt
-        elif plan is not None:
+    def _prepare(self, conversation: Conversation) -> None:
+        """Check and decide what needs no look at a session, so that it fails, if it does, before any request."""
+        self._freshness = check_seconds("freshness", conversation.freshness)
+        check_messages(conversation.messages)
+        self._plan = self._decide(Snapshot())
+        if isinstance(self._plan, Look):
+            asked = self._decide(Snapshot(is_gone=True))
+            assert isinstance(asked, Fork)
+            self._plain_prompt(asked.briefing.asked.text)
+            return
+        if isinstance(self._plan, Continue):
+            self._sit(self._plan.session_id)
+        self._brief(self._plan.briefing)
+
+    def sit_at(self, ticket: Ticket, note: Note) -> Flow[None]:
+        """Take the seat where the question was asked before, and wait until its session is free."""
+        prompt = self.seat.prompt
+        self._sit(note.session_id)
+        self.seat.prompt = prompt
+        self.seat.turns_before = note.turns_before
+        self.seat.was_opened = self._was_opened(note)
+        yield from self._take_turn(ticket)
+
+    def settle(self, ticket: Ticket, note: Note | None = None) -> Flow[None]:
+        """Find the session to ask on, wait until it is free, and know how many turns it has.
+
+        Args:
+            ticket: The place in the queue.
+            note: Where the question was to be asked before and was not: a session that was opened for it is used.
+        """
+        if note is not None:
+            if self._was_opened(note):
+                yield from self._settle_there()
+                return
+            self.seat.knowledge.queue.leave(ticket)  # where it stands is decided anew
+        plan = self._plan
+        if isinstance(plan, Look):
+            plan = yield from self._plan_at_anchor(ticket, plan.session_id)
+            self._brief(plan.briefing)
+        elif plan is None or isinstance(plan, Continue):
+            yield from self._hold(ticket)
+        if isinstance(plan, (Start, Fork)):
             yield from self._open(ticket, plan)
+        else:
+            yield from self._summarise()
+
+    def _settle_there(self) -> Flow[None]:
+        """Stay in the seat that was opened for this question, and tell its session everything."""
+        plan = self._decide(Snapshot(is_gone=True))
+        assert isinstance(plan, (Start, Fork))
+        if self.seat.knowledge.index_ids is None:
+            yield from self._look()
+        self._brief(plan.briefing)
+        yield from self._summarise()
+
+    def _was_opened(self, note: Note) -> bool:
+        """Whether the session of a note was opened for its question: neither the user nor an answer names it."""
+        if self._conversation is None:
+            return False
+        anchor = find_anchor(self._messages)
+        return note.session_id not in {self._conversation.session_id, anchor.session_id if anchor else None}
 
     def fork(self, ticket: Ticket) -> Flow[None]:
         """Settle anew, on a session of its own: the one at hand is gone."""
         self._sessions.drop(self.seat.session_id)
         plan = self._decide(Snapshot(is_gone=True))
         assert isinstance(plan, Fork)
+        self._brief(plan.briefing)
         yield from self._open(ticket, plan)
 
-    @property
-    def may_fork(self) -> bool:
-        """Whether the session at hand was only taken up because an answer named it."""
-        return self._conversation is not None and self._conversation.session_id is None and not self.seat.was_opened
-
-    def request(self) -> operations.Request:
-        """Return the request that asks.
+    def shorten(self, error: APIStatusError) -> Flow[bool]:
+        """Make the prompt fit if the service said that it is too long; return whether that can help.
 
         Raises:
-            ConfigurationError: The session is bound to other indexes than those wanted.
+            PromptTooLongError: It cannot be made to fit.
         """
+        length = len(self.seat.prompt.text)
+        if not PROMPT_LIMITS.learn(self._config.base_url, error):
+            return False
+        limit = self._limit
+        if self.seat.prompt.parts or limit is None or length <= limit:
+            return False
+        if self._briefing is None:
+            self.seat.prompt = self._plain_prompt(self.seat.prompt.text)
+        else:
+            self._brief(self._briefing)
+            yield from self._summarise()
+        return True
+
+    def may_fork(self, error: APIStatusError) -> bool:
+        """Whether the session was only taken up because an answer named it, and an error says that it is gone."""
+        is_ours = self._conversation is not None and self._conversation.session_id is None and not self.seat.was_opened
+        return is_ours and (isinstance(error, (NotFoundError, PermissionDeniedError)) or error.status_code == _GONE)
+
+    def request(self, prompt: str) -> operations.Request:
+        """Return the request that asks `prompt`."""
+        self._check_indexes()
         bound = self.seat.knowledge.index_ids
-        if bound and self._index_ids and set(bound) != set(self._index_ids):
+        return operations.stream(
+            self.seat.session_id,
+            prompt,
+            bound or self._index_ids or list(self._config.index_ids),
+            self._require_all_indexes,
+        )
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the session was opened for this turn, and is not to outlive it."""
+        return self.seat.was_opened and self._conversation is not None and not self._conversation.keep_session
+
+    @property
+    def _limit(self) -> int | None:
+        return PROMPT_LIMITS.of(self._config.base_url, self._config.max_prompt_chars)
+
+    @property
+    def _may_part(self) -> bool:
+        return self._config.long_prompts == "parts"
+
+    def _plain_prompt(self, text: str) -> Prompt:
+        return plain_prompt(text, self._limit, may_part=self._may_part)
+
+    def _brief(self, briefing: Briefing) -> None:
+        """Decide what is told; what takes a summary is told without it until `_summarise` has one."""
+        self._briefing = briefing
+        self.seat.prompt = Prompt("")
+        self._summary: Summary | None = None
+        assert self._conversation is not None
+        folded = fold(
+            briefing,
+            self._limit,
+            render=self._conversation.render,
+            may_part=self._may_part,
+            summarises=self._config.fold is not None,
+        )
+        if isinstance(folded, Summary):
+            self._summary = folded
+        else:
+            self.seat.prompt = folded
+
+    def _summarise(self) -> Flow[None]:
+        """Have earlier messages summarised if that is needed, and say so if any are left out."""
+        if self._briefing is None:
+            return
+        self.seat.instructions = self._briefing.instructions
+        if self._summary is not None:
+            assert self._config.fold is not None
+            text = yield CallUser("fold", self._config.fold, (list(self._summary.messages), self._summary.budget))
+            self.seat.prompt = fold_summary(self._briefing, self._summary, text)
+            self._summary = None
+        if self.seat.prompt.left_out:
+            _LOGGER.warning(
+                "The service takes prompts of at most %s characters: %s earlier messages were not told whole.",
+                self._limit,
+                self.seat.prompt.left_out,
+            )
+
+    def _plan_at_anchor(self, ticket: Ticket, session_id: str) -> Flow[Continue | Start | Fork]:
+        """Decide, with the anchor's session held from before it is looked at until it is asked."""
+        self._sit(session_id)
+        plan = self._decide(self._snapshot())
+        if isinstance(plan, (Look, Continue)):
+            if not self.seat.knowledge.queue.enter(ticket):
+                plan = self._decide(Snapshot(is_in_use=True))
+            elif (yield from self._hold_across_processes()):
+                plan = self._decide(replace(self._snapshot(), is_in_use=False))
+        self.seat.turns_before = self.seat.knowledge.turn_count or 0
+        if isinstance(plan, Look):
+            plan = self._decide((yield from self._look_for_anchor()))
+        assert not isinstance(plan, Look)
+        return plan
+
+    def _open(self, ticket: Ticket, plan: Start | Fork) -> Flow[None]:
+        self.seat.knowledge.queue.leave(ticket)
+        # A fork keeps the indexes of the session it leaves.
+        index_ids = self._index_ids or (self.seat.knowledge.index_ids if isinstance(plan, Fork) else None)
+        index_ids = index_ids or list(self._config.index_ids)
+        if not index_ids:
+            raise _no_indexes_error()
+        yield from self._summarise()
+        summary = yield from call(operations.create(index_ids, None), self._policy, self._clock)
+        prompt, instructions = self.seat.prompt, self.seat.instructions
+        self._sit(summary.session_id)
+        self.seat.prompt, self.seat.instructions, self.seat.was_opened = prompt, instructions, True
+        self.seat.knowledge.note(summary.index_ids or index_ids, [], self._clock.monotonic())
+        self.seat.knowledge.queue.enter(ticket)
+
+    def _check_indexes(self) -> None:
+        """Check, as far as the session is known, that there are indexes to ask.
+
+        Raises:
+            ConfigurationError: There are none, or others than those that the session is bound to.
+        """
+        bound, wanted = self.seat.knowledge.index_ids, self._index_ids
+        if bound and wanted and set(bound) != set(wanted):
             raise ConfigurationError(
                 f"The session is bound to the indexes {bound}, which cannot be changed. Leave index_ids out, or "
                 "create a session for the others."
             )
-        return operations.stream(
-            self.seat.session_id, self.seat.prompt, bound or self._index_ids or [], self._require_all_indexes
-        )
-
-    def cleanup(self) -> Operation[None] | None:
-        """Return what is left to do when the turn is over, however it ended: delete a passing session."""
-        if self.seat.was_opened and self._conversation and not self._conversation.keep_session:
-            self._sessions.drop(self.seat.session_id)
-            return operations.delete(self.seat.session_id)
-        return None
-
-    def _plan(self, ticket: Ticket) -> Flow[Plan | None]:
-        """Decide how it goes on, and hold the session if there is one already; None if all is decided."""
-        plan = self._first_plan
-        if isinstance(plan, Look):
-            return (yield from self._plan_at_anchor(ticket, plan.session_id))
-        if isinstance(plan, Continue):  # on a session that the user named
-            self._sit(plan.session_id, plan.prompt)
-        if plan is None or isinstance(plan, Continue):
-            yield from self._hold(ticket)
-        return plan
-
-    def _plan_at_anchor(self, ticket: Ticket, session_id: str) -> Flow[Plan]:
-        """Decide, with the anchor's session held from before it is looked at until it is asked."""
-        self._sit(session_id, "")
-        plan = self._decide(self._snapshot())
-        if isinstance(plan, (Look, Continue)) and not self.seat.knowledge.queue.enter(ticket):
-            plan = self._decide(Snapshot(is_in_use=True))
-        if isinstance(plan, Look):
-            plan = self._decide((yield from self._look_for_anchor()))
-        return plan
-
-    def _open(self, ticket: Ticket, plan: Plan) -> Flow[None]:
-        assert isinstance(plan, (Start, Fork))
-        self.seat.knowledge.queue.leave(ticket)
-        # A fork keeps the indexes of the session it leaves.
-        index_ids = self._index_ids or (self.seat.knowledge.index_ids if isinstance(plan, Fork) else None)
-        summary = yield from call(operations.create(index_ids, None), self._policy, self._clock)
-        self._sit(summary.session_id, plan.prompt, was_opened=True)
-        self.seat.knowledge.note(summary.index_ids or index_ids, [], self._clock.monotonic())
-        self.seat.knowledge.queue.enter(ticket)
+        is_unbound = isinstance(self._plan, Start) or bound == []
+        if is_unbound and not wanted and not self._config.index_ids:
+            raise _no_indexes_error()
 
     def _decide(self, snapshot: Snapshot) -> Plan:
         assert self._conversation is not None
         return decide(self._conversation, index_ids=self._index_ids, snapshot=snapshot)
 
-    def _sit(self, session_id: str, prompt: str, *, was_opened: bool = False) -> None:
-        self.seat = Seat(session_id, prompt, self._sessions.get(session_id), was_opened)
+    def _sit(self, session_id: str) -> None:
+        self.seat = Seat(session_id, knowledge=self._sessions.get(session_id))
 
     def _snapshot(self) -> Snapshot:
         knowledge = self.seat.knowledge
@@ -182,39 +354,99 @@ class Settling:
 
     def _look_for_anchor(self) -> Flow[Snapshot]:
         try:
-            yield from self._look()
-        except NotFoundError:
+            turns = yield from self._look()
+        except (NotFoundError, PermissionDeniedError, UnprocessableEntityError):
             return Snapshot(is_gone=True)
-        knowledge = self.seat.knowledge
-        return Snapshot(turn_count=knowledge.turn_count, index_ids=knowledge.index_ids, was_read=True)
+        except APIStatusError as error:
+            if error.status_code != _GONE:
+                raise
+            return Snapshot(is_gone=True)
+        anchor = find_anchor(self._messages)
+        assert anchor is not None
+        named = next((turn for turn in turns if turn.number == anchor.turn), None)
+        return Snapshot(
+            turn_count=self.seat.turns_before,
+            index_ids=self.seat.knowledge.index_ids,
+            last_text=turns[-1].text if turns else None,
+            anchor_text=None if named is None else named.text,
+            was_read=True,
+        )
+
+    @property
+    def _messages(self) -> Sequence[Message]:
+        return () if self._conversation is None else self._conversation.messages
 
     def _hold(self, ticket: Ticket) -> Flow[None]:
         """Wait until the session is free, then know how many turns it has."""
         yield from self._take_turn(ticket)
-        if self.seat.knowledge.turn_count is None:
+        knowledge = self.seat.knowledge
+        count = knowledge.turn_count
+        is_fresh = self._clock.monotonic() - knowledge.known_at < self._freshness
+        if count is None or not is_fresh or count < self._told_count():
             yield from self._look()
+        else:
+            self.seat.turns_before = count
+        self._check_indexes()
+
+    def _told_count(self) -> int:
+        """Return how many turns the messages know the session to have at least."""
+        told = [message.turn or 0 for message in self._messages if message.session_id == self.seat.session_id]
+        return max(told, default=0)
 
     def _take_turn(self, ticket: Ticket) -> Flow[None]:
         queue = self.seat.knowledge.queue
-        if queue.enter(ticket):
-            return
-        before = queue.sample()
-        # The queue is asked as well: a wake-up may come just as the wait runs out.
-        while not ((yield AwaitTurn(ticket, PATIENCE)) or queue.holds(ticket)):
-            now = queue.sample()
-            if now == before:
-                raise busy_error()
-            before = now
+        if not queue.enter(ticket):
+            before = queue.sample()
+            # The queue is asked as well: a wake-up may come just as the wait runs out.
+            while not ((yield AwaitTurn(ticket, PATIENCE)) or queue.holds(ticket)):
+                now = queue.sample()
+                if now == before:
+                    raise busy_error()
+                before = now
+        yield from self._hold_across_processes()
 
-    def _look(self) -> Flow[None]:
-        """Find out how many turns the session has, and wait for one that was let go while it ran."""
+    def _hold_across_processes(self) -> Flow[bool]:
+        """Have the ledger hold the session, and take over what it knows; return whether there is such a ledger."""
+        ledger, name = self._ledger, name_session(self.seat.session_id, self._config) if self._ledger else ""
+        if ledger is None or name in self._held:
+            return False
+        yield Enter(ledger.hold(name))
+        self._held.add(name)
+        count = yield Consult(partial(ledger.recall, name), partial(ledger.arecall, name))
+        knowledge = self.seat.knowledge
+        if count is None:
+            knowledge.turn_count = None
+        else:
+            knowledge.learn(count.turns, self._clock.monotonic() - count.age)
+        return True
+
+    def remember(self) -> Flow[None]:
+        """Tell the ledger that holds the session how many turns it has now."""
+        ledger = self._ledger
+        if ledger is not None and self.seat.session_id:
+            name, count = name_session(self.seat.session_id, self._config), self.seat.knowledge.turn_count
+            yield Consult(partial(ledger.remember, name, count), partial(ledger.aremember, name, count))
+
+    def _look(self) -> Flow[list[Turn]]:
+        """Read the session's turns, and wait for one that was let go while it ran."""
         knowledge = self.seat.knowledge
         for pause in pauses():  # pragma: no branch  # they do not end
             detail = yield from call(operations.retrieve(self.seat.session_id), self._policy, self._clock)
             is_running = bool(detail.turns) and not detail.turns[-1].is_complete
             if not (is_running and knowledge.may_be_running) or self._patience.is_exhausted(pause):
-                self._patience.renew()
-                knowledge.learn(len(detail.turns), self._clock.monotonic())
-                knowledge.index_ids = detail.index_ids
-                return
+                break
             yield Wait(pause)
+        self._patience.renew()
+        self.seat.turns_before = count_turns(detail.turns)
+        knowledge.learn(self.seat.turns_before, self._clock.monotonic())
+        if is_running:  # somebody else's, for all that is known: how the session stands is not
+            knowledge.turn_count = None
+        knowledge.index_ids = list(detail.index_ids or ())
+        return detail.turns
+
+
+def _no_indexes_error() -> ConfigurationError:
+    return ConfigurationError(
+        "There is no index to ask. Pass index_ids, here or where the session is created, or set LLAMA_CLOUD_INDEX_IDS; "
+        "client.indexes() lists what there is."
+    )

@@ -13,7 +13,7 @@ import httpx
 from llama_cloud_chat._config import ClientConfig
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
-from llama_cloud_chat._session.flows import Flow, Send, Wait, call
+from llama_cloud_chat._session.flows import Consult, Flow, Send, Wait, call
 from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
@@ -49,14 +49,23 @@ class Transport:
             ChatError: It failed for good.
         """
         retries = self._config.max_retries if max_retries is None else max_retries
-        flow: Flow[T] = call(operation, RetryPolicy(retries), self._clock)
-        outcome: Outcome | None = None
+        return self.run_flow(call(operation, RetryPolicy(retries), self._clock))
+
+    def run_flow(self, flow: Flow[T]) -> T:
+        """Do what a flow wants done, to its end.
+
+        Raises:
+            ChatError: It failed.
+        """
+        outcome: object = None
         try:
             while True:
                 command = flow.send(outcome)
                 outcome = None
                 if isinstance(command, Send):
                     outcome = self.send(command.request)
+                elif isinstance(command, Consult):
+                    outcome = command.call()
                 else:
                     assert isinstance(command, Wait)
                     self.wait(threading.Event(), command.seconds)

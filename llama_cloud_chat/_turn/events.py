@@ -8,7 +8,7 @@ keeps the message it was read from in `.raw`. A message of a known type that lac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from pydantic_core import from_json
@@ -84,6 +84,15 @@ class Usage:
             total_input_tokens=_optional(data.get("total_input_tokens"), int),
             total_output_tokens=_optional(data.get("total_output_tokens"), int),
             turns=_optional(data.get("turns"), int),
+        )
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return what two turns took together; what neither says stays unsaid."""
+        return Usage(
+            *(
+                None if mine is None and theirs is None else (mine or 0) + (theirs or 0)
+                for mine, theirs in zip(astuple(self), astuple(other), strict=True)
+            )
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -31,6 +31,7 @@ from .events import (
     UserInput,
 )
 from .json import split_trailing_half, well_formed
+from .prompts import count_parts, instructions_digest, join_parts, unfold
 from .sources import Source, read_sources
 
 if TYPE_CHECKING:
@@ -129,7 +130,11 @@ class Turn(Displayable):
     Attributes:
         prompt: What the user asked.
         session_id: The session it belongs to.
-        number: Which turn of its session it is, from 1; None while that is unknown.
+        number: Which turn of its session it is, from 1; None while that is unknown. A prompt that was told in several
+            parts has the number of the last one.
+        instructions: What stands for the system text that its session has been told (a digest); None if it was told
+            none, as far as is known.
+        left_out: How many earlier messages of the conversation its prompt does not tell whole.
         usage: What it took; empty until it is over.
         is_error: Whether the agent ended it with an error.
         error: The agent's reason.
@@ -140,8 +145,10 @@ class Turn(Displayable):
     __slots__ = (
         "_blocks",
         "error",
+        "instructions",
         "is_complete",
         "is_error",
+        "left_out",
         "number",
         "prompt",
         "session_id",
@@ -153,6 +160,8 @@ class Turn(Displayable):
         self.prompt = prompt
         self.session_id = session_id
         self.number = number
+        self.instructions: str | None = None
+        self.left_out = 0
         self.usage = Usage()
         self.is_error = False
         self.error: str | None = None
@@ -177,6 +186,11 @@ class Turn(Displayable):
         for event in events:
             reader.feed(copy(event))
         return turn
+
+    @property
+    def question(self) -> str:
+        """What the user asked, in their own words: the prompt without what it tells of earlier messages."""
+        return unfold(self.prompt).asked
 
     @property
     def text(self) -> str:
@@ -257,11 +271,13 @@ class TurnReader:
 
     Attributes:
         at_end: Called when the turn is complete, before its end is handed on.
+        usage_before: What was used up before, by earlier parts of the prompt.
     """
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
         self.at_end: Callable[[], None] = lambda: None
+        self.usage_before: Usage | None = None
         self._open = _CLOSED
         self._said: set[SegmentKind] = set()
         # Segments whose whole has not come; of those, the ones begun since the last tool event.
@@ -383,10 +399,21 @@ class TurnReader:
             updates += self._confirm(segment, segment.text + ("\ufffd" if segment.half else ""), {})
         turn = self.turn
         turn.is_complete = True
+        if self.usage_before is not None:
+            event = replace(event, usage=self.usage_before + event.usage)
         turn.is_error, turn.error = event.is_error, event.error
         turn.usage, turn.skipped_index_ids = event.usage, event.skipped_index_ids
         self.at_end()
         return [*updates, *self._place(event)]
+
+    def fits(self, history: Turn) -> bool:
+        """Whether a turn of the history may be this one: it holds all that was handed on, or is still behind it."""
+        try:
+            self._count_told(Text, history)
+        except HistoryConflictError:
+            return False
+        told = {(type(block), block.call_id) for block in history._blocks if isinstance(block, (ToolCall, ToolResult))}
+        return not history.is_complete or history.is_error or told.issuperset(self._seen)
 
     def catch_up(self, history: Turn) -> list[Event]:
         """Take what the session's history says of this turn; return what was not handed on before.
@@ -399,6 +426,7 @@ class TurnReader:
             HistoryConflictError: It contradicts what was handed on.
         """
         told = {kind: self._count_told(kind, history) for kind in (Text, Thinking)}
+        self.usage_before = None  # which the history counts in
         updates: list[Event] = []
         last = None if history.is_complete else history._blocks[-1:]
         for block in list(history._blocks):
@@ -464,17 +492,44 @@ _READERS: dict[type, Callable[[TurnReader, Any], Sequence[Event]]] = {
 def read_history(events: Iterable[Event], session_id: str) -> list[Turn]:
     """Read a session's history into its turns.
 
-    A turn begins with its prompt; where a history leaves prompts out, with the first event after a `Stop`.
+    A turn begins with its prompt; where a history leaves prompts out, with the first event after a `Stop`. A long
+    prompt that was told in parts is one turn, as it was for whoever asked it: what the agent said to earlier parts is
+    left out, and what they took is added up.
     """
     turns: list[Turn] = []
     reader: TurnReader | None = None
+    number = 0
     for event in events:
         if isinstance(event, UserInput) or (
             (reader is None or reader.turn.is_complete) and not isinstance(event, (UnknownEvent, Stop))
         ):
-            prompt = event.content if isinstance(event, UserInput) else ""
-            turns.append(Turn(prompt, session_id=session_id, number=len(turns) + 1))
-            reader = TurnReader(turns[-1])
+            number += 1
+            reader = TurnReader(
+                Turn(event.content if isinstance(event, UserInput) else "", session_id=session_id, number=number)
+            )
+            _join_with_earlier_parts(reader, turns)
+            reader.turn.instructions = turns[-1].instructions if turns else None
+            folded = unfold(reader.turn.prompt)
+            reader.turn.left_out = folded.left_out
+            if folded.system is not None:
+                reader.turn.instructions = instructions_digest(folded.system)
+            turns.append(reader.turn)
         if reader is not None:
             reader.feed(event)
     return turns
+
+
+def _join_with_earlier_parts(reader: TurnReader, turns: list[Turn]) -> None:
+    """Take the turns of earlier parts away if this one is the last part of a long prompt, and count what they took."""
+    count = count_parts(reader.turn.prompt)
+    earlier = turns[len(turns) - count + 1 :] if 1 < count <= len(turns) + 1 else []
+    whole = join_parts([*(turn.prompt for turn in earlier), reader.turn.prompt]) if count else None
+    if whole is not None:
+        reader.turn.prompt = whole
+        reader.usage_before = sum((turn.usage for turn in earlier), Usage())
+        del turns[len(turns) - len(earlier) :]
+
+
+def count_turns(turns: Sequence[Turn]) -> int:
+    """Return how many turns the service counts in a history; a prompt told in parts has one for each."""
+    return (turns[-1].number or 0) if turns else 0

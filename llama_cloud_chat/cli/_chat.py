@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
-from llama_cloud_chat._session.conversation import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold_transcript
 from llama_cloud_chat._turn.wording import clean, clean_line, count
 
 from ._connection import Connection, Reached, connect

@@ -23,7 +23,7 @@ from llama_cloud_chat import (
     Turn,
     TurnStream,
 )
-from llama_cloud_chat._session.conversation import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold_transcript
 from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, pages_of
 
 from ._live import LiveMarkdown

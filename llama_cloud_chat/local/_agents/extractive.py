@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from llama_cloud_chat._session.conversation import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold_transcript
 from llama_cloud_chat.local._library.words import content_words, in_words, pairs_in
 
 from .protocol import AgentTurn, WireEvent, speak, words_of

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat._session.conversation import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold_transcript
 
 MAX_TITLE_CHARS = 60
 
