@@ -33,8 +33,10 @@ from ._errors import (
     TurnFailedError,
     UnprocessableEntityError,
 )
+from ._ledgers.memory import MemoryLedger
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Message, render_transcript
+from ._session.ledger import Hold, Ledger, Note, SessionCount
 from ._stream import TurnStream
 from ._turn.events import (
     Attachment,
@@ -70,15 +72,20 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Event",
+    "Hold",
     "InternalServerError",
     "JobMetadata",
+    "Ledger",
+    "MemoryLedger",
     "Message",
     "NotFoundError",
+    "Note",
     "PermissionDeniedError",
     "PresignedURL",
     "ProtocolError",
     "RateLimitError",
     "SessionBusyError",
+    "SessionCount",
     "SessionDetail",
     "SessionSummary",
     "Source",
