@@ -34,6 +34,7 @@ from ._errors import (
     UnprocessableEntityError,
 )
 from ._ledgers.memory import MemoryLedger
+from ._ledgers.sqlite import SqliteLedger
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Message, render_transcript
 from ._session.ledger import Hold, Ledger, Note, SessionCount
@@ -89,6 +90,7 @@ __all__ = [
     "SessionDetail",
     "SessionSummary",
     "Source",
+    "SqliteLedger",
     "Stop",
     "StreamInterruptedError",
     "Text",

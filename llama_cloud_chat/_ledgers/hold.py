@@ -145,8 +145,8 @@ class QueuedHold(Hold):
 
     def _leave(self) -> None:
         place, self._place = self._place, None
-        if place is not None:
-            self._queues.leave(self._name, place)
+        assert place is not None
+        self._queues.leave(self._name, place)
 
 
 def _current_task() -> asyncio.Task[object] | None:

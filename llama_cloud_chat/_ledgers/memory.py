@@ -14,7 +14,7 @@ from .hold import QueuedHold, Queues
 _MOST = 10_000
 
 
-class MemoryLedger(FreshInChild, Ledger):
+class MemoryLedger(Ledger, FreshInChild):
     """A ledger for one process, and what a client uses when it is given none: all of them share `MemoryLedger.default`.
 
     It never waits, and keeps the latest 10 000 notes; one whose question is still open is not dropped. The child of a
