@@ -34,9 +34,12 @@ from ._errors import (
     TurnFailedError,
     UnprocessableEntityError,
 )
+from ._ledgers.memory import MemoryLedger
+from ._ledgers.sqlite import SqliteLedger
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Message
 from ._session.folding import render_transcript
+from ._session.ledger import Hold, Ledger, Note, SessionCount
 from ._stream import TurnStream
 from ._turn.events import (
     Attachment,
@@ -72,19 +75,25 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "Event",
+    "Hold",
     "InternalServerError",
     "JobMetadata",
+    "Ledger",
+    "MemoryLedger",
     "Message",
     "NotFoundError",
+    "Note",
     "PermissionDeniedError",
     "PresignedURL",
     "PromptTooLongError",
     "ProtocolError",
     "RateLimitError",
     "SessionBusyError",
+    "SessionCount",
     "SessionDetail",
     "SessionSummary",
     "Source",
+    "SqliteLedger",
     "Stop",
     "StreamInterruptedError",
     "Text",

@@ -11,7 +11,16 @@ from pydantic import SecretStr
 
 from ._async_stream import AsyncTurnStream
 from ._base_client import BaseClient, BaseSession
-from ._config import DEFAULT_FRESHNESS, DEFAULT_MAX_EVENT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_RECOVERY_TIMEOUT, LongPrompts, Timeouts, check_id, make_config
+from ._config import (
+    DEFAULT_FRESHNESS,
+    DEFAULT_MAX_EVENT_BYTES,
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_RECOVERY_TIMEOUT,
+    LongPrompts,
+    Timeouts,
+    check_id,
+    make_config,
+)
 from ._session import operations
 from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
 from ._session.conversation import Conversation, Message, Renderer

@@ -10,11 +10,10 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ._errors import ChatError, ProtocolError
+from ._errors import ProtocolError
 from ._session.exchange import Exchange
 from ._session.flows import AwaitTurn, CallUser, Command, Consult, Deliver, Enter, OpenStream, Send, Wait, acall_user
 from ._session.queue import Ticket, current_owner
-from ._transport.http import LOGGER
 from ._transport.line import Line
 from ._transport.tasks import AsyncPackets, AsyncTransport, from_any_thread, was_cancelled_by_others
 from ._turn.events import Event, TextDelta

@@ -47,7 +47,6 @@ from .recovery import Recovery
 from .retry import Answer, Failed, FindOut, GiveUp, Outcome, RetryPolicy
 from .settling import Settling
 
-
 _LOGGER = logging.getLogger("llama_cloud_chat")
 
 
@@ -208,7 +207,7 @@ class Exchange:
             self._sessions.interruptions.add(self._question.likeness, note, self._clock.monotonic())
 
     def _find_note(self) -> Flow[Note | None]:
-        """Return where this question was asked before, if it was; whoever else asks it under its key waits meanwhile."""
+        """Return where this question was asked before, if it was. Others who ask it under its key wait meanwhile."""
         name = self._question.name
         if name is None:
             interruptions = self._sessions.interruptions
@@ -318,7 +317,7 @@ class Exchange:
             seat.knowledge.forget()
             self._is_in_doubt = True
             outcome: StreamEnded | Outcome = yield OpenStream(request)
-            if reader.turn.is_complete:
+            if self._is_answered():
                 return
             if isinstance(outcome, StreamEnded):
                 yield from recovery.run(outcome.error, was_taken=True)
@@ -326,7 +325,7 @@ class Exchange:
             decision = self._policy.decide_prompt(attempt, outcome, jitter=self._clock.jitter(), now=self._clock.time())
             if isinstance(decision, FindOut):
                 yield from recovery.run(decision.error, was_taken=False)
-                if reader.turn.is_complete:
+                if self._is_answered():
                     return
                 seat.turns_before = recovery.turns_before
                 if attempt > self._policy.max_retries:
@@ -338,6 +337,9 @@ class Exchange:
                 yield from self._free_key()
                 raise decision.error
             yield Wait(decision.delay)
+
+    def _is_answered(self) -> bool:
+        return self._reader.turn.is_complete
 
     def _finish(self, ticket: Ticket, reader: TurnReader, recovery: Recovery) -> None:
         """The turn is over for the service; whether it is for the caller is another matter."""

@@ -37,6 +37,7 @@ DOCUMENTED = {
     "ClientConfig", "Timeouts", "Message", "render_transcript",
     "Attachment", "Event", "Stop", "Text", "TextDelta", "Thinking", "ThinkingDelta", "ToolCall", "ToolResult",
     "UnknownEvent", "Usage", "UserInput", "Source", "ToolRun", "Turn",
+    "Hold", "Ledger", "MemoryLedger", "Note", "SessionCount", "SqliteLedger",
     "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "ConflictError", "InternalServerError", "NotFoundError", "PermissionDeniedError",

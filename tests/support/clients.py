@@ -11,6 +11,7 @@ from typing import Any
 from llama_cloud_chat import AsyncChatClient, AsyncChatSession, AsyncTurnStream, ChatClient
 from llama_cloud_chat._config import make_config
 from llama_cloud_chat._session.clock import Clock
+from llama_cloud_chat._session.knowledge import KnownSessions
 
 KEY = "llx-very-secret"
 
@@ -57,10 +58,10 @@ class FakeClock:
 
 
 def make_client(colour: str, base_url: str, clock: FakeClock | None = None, **settings: Any) -> Any:
-    """Return a client of either colour."""
+    """Return a client of either colour. It shares what it knows with none but its twin, as in a process of its own."""
     config = make_config(api_key=KEY, base_url=base_url, **settings)
     kind: Any = ChatClient if colour == "sync" else AsyncChatClient
-    return kind._from_parts(config, None, clock.as_clock() if clock else None)
+    return kind._from_parts(config, KnownSessions(), clock.as_clock() if clock else None)
 
 
 class Blocking:
