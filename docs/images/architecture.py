@@ -3,7 +3,8 @@
     .venv/bin/python docs/images/architecture.py
 
 A folder of the core or of the embedded service is a box, and so is each other package. The core's files above its
-folders are its face, those below them its ground. An import that other imports bring along has no arrow.
+folders are its face, those below them its ground; the service's are its face and boxes of their own. An import that
+other imports bring along has no arrow.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ GROUND = "ground"
 
 _LEFT, _RIGHT = (10, 320), (360, 230)
 """Where the two towers stand, and how wide they are: the core and what uses it, the embedded service."""
+_LANES = (345, 353, 338)
+"""Where between them arrows go down."""
 _MARGIN, _GAP, _LINE, _CHARACTER = 10, 26, 19, 7.4
+_DOWN = "m-5,-7 l5,7 l5,-7"
 # In a page the colours are the page's; a picture that stands alone (as on GitHub) brings its own.
 _STYLE = """
 svg:root { --md-default-fg-color: #1f2328; --md-default-fg-color--light: #656d76; --md-code-bg-color: #f6f8fa; }
@@ -52,7 +56,7 @@ class Box:
     """A box of the picture.
 
     Attributes:
-        name: What is written on it: a package, as its folder.
+        name: What is written on it: a package, as its folder, or a file.
         says: What it is, in a few words: how its docstring begins, or else its files.
         row: Which row it is in, from the top.
         x: Where it begins.
@@ -80,13 +84,13 @@ def read() -> list[Box]:
     top, *above = _layers(contracts, "")
     floors = [layer for layer in _layers(contracts, CORE) if layer not in (top, *above, [LOCAL])]
     wings = _layers(contracts, LOCAL)
-    folders = [number for number, layer in enumerate(floors) if _is_folder(layer[0])]
+    folders = _folders(floors)
     face, ground = (
         [name for layer in part for name in layer] for part in (floors[: folders[0]], floors[folders[-1] + 1 :])
     )
 
     left = [*above, [CORE], *floors[folders[0] : folders[-1] + 1]]
-    right = [[LOCAL], *(layer for layer in wings if _is_folder(layer[0]))]
+    right = [[LOCAL], *wings[_folders(wings)[0] :]]
     whole = (_LEFT[0], sum(_RIGHT) - _LEFT[0])
     boxes = {
         **_row(top, 0, *whole),
@@ -111,7 +115,7 @@ def draw(boxes: list[Box]) -> str:
     heights = [max(len(box.lines) for box in boxes if box.row == row) for row in range(boxes[-1].row + 1)]
     tops = [_MARGIN + sum(_LINE * (lines + 1) + 14 + _GAP for lines in heights[:row]) for row in range(len(heights))]
     places = {box.name: _Place(box.x, tops[box.row], box.width, _LINE * (heights[box.row] + 1) + 14) for box in boxes}
-    arrows = [_arrow(places[box.name], places[name]) for box in boxes for name in box.imports]
+    arrows = _arrows([(places[box.name], places[name]) for box in boxes for name in box.imports], [*places.values()])
     width, height = sum(_RIGHT) + _MARGIN, places[boxes[-1].name].bottom + _MARGIN
     title = "What imports what: every arrow is an import, and all of them point down."
     return "\n".join(
@@ -153,15 +157,27 @@ def _drawn(box: Box, place: _Place) -> str:
     return f'<g class="box">{frame}{"".join(texts)}</g>'
 
 
-def _arrow(start: _Place, end: _Place) -> str:
-    """Return an arrow: straight down where one stands above the other, else through what is between the towers."""
+def _arrows(ends: list[tuple[_Place, _Place]], boxes: list[_Place]) -> list[str]:
+    """Return arrows: straight down where nothing stands between, else through the gap between the towers."""
+    lanes = iter(_LANES)
+    return [_straight(start, end, boxes) or _around(start, end, next(lanes)) for start, end in ends]
+
+
+def _straight(start: _Place, end: _Place, boxes: list[_Place]) -> str | None:
     left, right = max(start.x, end.x), min(start.right, end.right)
-    if left < right:
-        x = (left + right) / 2
-        return f"M{x:g},{start.bottom} V{end.y - 2} m-5,-7 l5,7 l5,-7"
-    x, y = end.right, end.y + end.height // 2
-    middle = (start.x + x) / 2
-    return f"M{start.x:g},{start.y + start.height // 2} H{middle:g} V{y} H{x + 2:g} m7,-5 l-7,5 l7,5"
+    x = (left + right) / 2
+    if left > right or any(start.y < box.y < end.y and box.x < x < box.right for box in boxes):
+        return None
+    return f"M{x:g},{start.bottom} V{end.y - 2} {_DOWN}"
+
+
+def _around(start: _Place, end: _Place, lane: float) -> str:
+    side = start.x if start.x > lane else start.right
+    path = f"M{side:g},{start.y + start.height // 2} H{lane:g}"
+    if end.x < lane < end.right:
+        return f"{path} V{end.y - 2} {_DOWN}"
+    path += f" V{end.y + end.height // 2}"
+    return f"{path} H{end.x - 2:g} m-7,-5 l7,5 l-7,5" if end.x > lane else f"{path} H{end.right + 2:g} m7,-5 l-7,5 l7,5"
 
 
 def _tower(layers: list[list[str]], x: float, width: float) -> dict[str, Box]:
@@ -172,7 +188,7 @@ def _tower(layers: list[list[str]], x: float, width: float) -> dict[str, Box]:
 def _row(names: list[str], row: int, x: float, width: float) -> dict[str, Box]:
     each = (width - 12 * (len(names) - 1)) / len(names)
     return {
-        name: Box(_as_folder(name), _beginning(name), row, x + number * (each + 12), each)
+        name: Box(_label(name), _beginning(name), row, x + number * (each + 12), each)
         for number, name in enumerate(names)
     }
 
@@ -212,12 +228,19 @@ def _layers(contracts: list[dict[str, Any]], container: str) -> list[list[str]]:
     return [[f"{container}.{name.strip(' ()')}".lstrip(".") for name in re.split(r"[|:]", layer)] for layer in layers]
 
 
-def _is_folder(name: str) -> bool:
-    return ROOT.joinpath(*name.split(".")).is_dir()
+def _folders(layers: list[list[str]]) -> list[int]:
+    """Return which layers are folders."""
+    return [number for number, layer in enumerate(layers) if any(_path(name).is_dir() for name in layer)]
 
 
-def _as_folder(name: str) -> str:
-    return f"{name.removeprefix(f'{CORE}.').replace('.', '/')}/"
+def _path(name: str) -> Path:
+    path = ROOT.joinpath(*name.split("."))
+    return path if path.is_dir() else path.with_suffix(".py")
+
+
+def _label(name: str) -> str:
+    label = name.removeprefix(f"{CORE}.").replace(".", "/")
+    return f"{label}/" if _path(name).is_dir() else f"{label}.py"
 
 
 def _files(names: list[str]) -> str:
@@ -225,8 +248,9 @@ def _files(names: list[str]) -> str:
 
 
 def _beginning(name: str) -> str:
-    """Return how a package's docstring begins, up to the first stop of any kind."""
-    source = ROOT.joinpath(*name.split("."), "__init__.py").read_text(encoding="utf-8")
+    """Return how the docstring of a package or module begins, up to the first stop of any kind."""
+    path = _path(name)
+    source = (path / "__init__.py" if path.is_dir() else path).read_text(encoding="utf-8")
     return re.split(r"[.:;,]\s", f"{ast.get_docstring(ast.parse(source))} ")[0].replace("`", "").replace("\n", " ")
 
 

@@ -16,15 +16,17 @@ def test_every_floor_wing_and_package_is_a_box_beside_the_face_and_the_ground() 
     floors = {f"{path.parent.name}/" for path in CORE.glob("*/__init__.py")}
     wings = {f"local/{path.parent.name}/" for path in CORE.glob("local/*/__init__.py")}
     around = {"llama_cloud_chat/", "langchain_ext/", "llama_index_ext/", "ground"}
-    assert {box.name for box in BOXES} == floors | wings | around
-    assert len(BOXES) <= 15  # more than a newcomer reads in a minute
+    assert {box.name for box in BOXES if not box.name.endswith(".py")} == floors | wings | around
+    assert len(BOXES) <= 16  # more than a newcomer reads in a minute
     assert all(box.says for box in BOXES)
 
 
 def test_every_file_of_the_core_is_in_a_box_and_named_there_if_the_box_is_no_folder_of_its_own() -> None:
     named = {box.name: set(re.findall(r"\b_\w+", box.says)) for box in BOXES}
-    assert named["llama_cloud_chat/"] == {"_client", "_async_client", "_stream", "_async_stream"}
-    assert named["llama_cloud_chat/"] | named["ground"] == {path.stem for path in CORE.glob("_*.py")} - {"__init__"}
+    face, ground = named["llama_cloud_chat/"], named["ground"]
+    assert {"_client", "_async_client", "_stream", "_async_stream"} <= face
+    assert face | ground == {path.stem for path in CORE.glob("_*.py")} - {"__init__"}
+    assert face & ground == set()
 
 
 def test_every_arrow_points_down() -> None:
