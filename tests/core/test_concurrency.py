@@ -27,7 +27,7 @@ from llama_cloud_chat._session.queue import Ticket, TurnQueue, current_owner
 
 from ..support.clients import KEY, FakeClock, make_client
 from ..support.server import PATIENCE, Gate, Step
-from ..support.service import ChatService, Play
+from ..support.service import ChatService, Held, Play
 from ..support.turns import said
 
 PATIENT = Timeouts(connect=60)  # a busy machine may take its time with very many connections at once
@@ -43,17 +43,6 @@ def sync_client(service: ChatService) -> Iterator[ChatClient]:
 async def async_client(service: ChatService) -> Any:
     async with make_client("async", service.base_url, timeout=PATIENT) as client:
         yield client
-
-
-def held(gate: Gate, text: str = "Held.") -> Play:
-    """Make a turn that begins and then waits."""
-
-    def steps(pieces: list[bytes]) -> Iterator[Step]:
-        yield b"".join(pieces[:2])
-        yield gate
-        yield b"".join(pieces[2:])
-
-    return Play(said(text), steps=steps)
 
 
 @pytest.mark.rule("design-10")
@@ -140,7 +129,7 @@ def test_twins_share_what_they_know_and_the_queue(sync_client: ChatClient, servi
 @pytest.mark.rule("design-10")
 def test_a_thread_and_a_task_on_one_session_take_turns(sync_client: ChatClient, service: ChatService) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     session = sync_client.create()
     twin = sync_client.as_async()
     first = threading.Thread(target=session.ask, args=["One?"])
@@ -163,7 +152,7 @@ def test_a_thread_and_a_task_on_one_session_take_turns(sync_client: ChatClient, 
 
 def test_sessions_never_wait_for_each_other(client: Any, service: ChatService) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     slow, quick = client.create(), client.create()
     with slow.stream("One?") as stream:
         next(stream)
@@ -177,7 +166,7 @@ def test_asking_inside_a_turn_of_the_same_session_says_busy_at_once(
     sync_client: ChatClient, service: ChatService
 ) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     session = sync_client.create()
     with session.stream("One?") as stream:
         for _ in stream:
@@ -195,7 +184,7 @@ async def test_asking_inside_a_turn_of_the_same_session_in_one_task_says_busy_at
     async_client: AsyncChatClient, service: ChatService
 ) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     session = await async_client.create()
     async with session.stream("One?") as stream:
         async for _ in stream:
@@ -212,7 +201,7 @@ def test_a_turn_that_another_thread_holds_without_reading_is_busy_after_ten_seco
     service: ChatService, clock: FakeClock
 ) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     with make_client("sync", service.base_url, clock) as client:
         session = client.create()
         stream = session.stream("One?")
@@ -228,7 +217,7 @@ def test_a_turn_that_another_thread_holds_without_reading_is_busy_after_ten_seco
 
 def test_a_full_pool_is_a_clear_error(service: ChatService) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     limits = httpx.Limits(max_connections=1)
     with httpx.Client(limits=limits) as http:
         client = ChatClient(KEY, base_url=service.base_url, http_client=http, timeout=Timeouts(pool=0.05))
@@ -246,7 +235,7 @@ def test_a_full_pool_is_a_clear_error(service: ChatService) -> None:
 
 async def test_a_full_pool_is_a_clear_error_for_tasks_too(service: ChatService) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=1)) as http:
         client = AsyncChatClient(KEY, base_url=service.base_url, http_client=http, timeout=Timeouts(pool=0.05))
         one, other = await client.create(), await client.create()
@@ -263,7 +252,7 @@ async def test_a_full_pool_is_a_clear_error_for_tasks_too(service: ChatService) 
 @pytest.mark.rule("design-9")
 def test_an_idle_stream_burns_no_time_and_needs_no_thread(sync_client: ChatClient, service: ChatService) -> None:
     gate = Gate()
-    service.plays.append(held(gate))
+    service.plays.append(Held(gate=gate))
     before = threading.active_count()
     with sync_client.create().stream("One?") as stream:
         next(stream)

@@ -31,7 +31,7 @@ from llama_cloud_chat._session.conversation import (
 
 from ..support.clients import FakeClock
 from ..support.server import Cut, Gate, plain
-from ..support.service import ChatService, Play
+from ..support.service import ChatService, Held, Play
 from ..support.turns import said, segment
 
 
@@ -293,7 +293,7 @@ def test_parallel_branches_of_one_answer_become_one_continuation_and_forks(make:
     client = make()
     one = ask(client, user("One?"))
     gate = Gate()
-    service.plays.append(Play(said("Slow."), steps=lambda pieces: [b"".join(pieces[:2]), gate, b"".join(pieces[2:])]))
+    service.plays.append(Held(said("Slow."), gate=gate))
     with client.converse([user("One?"), as_answer(one), user("Two?")]) as slow:
         next(slow)
         quick = ask(client, user("One?"), as_answer(one), user("Other?"))

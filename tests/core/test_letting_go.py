@@ -16,31 +16,21 @@ from llama_cloud_chat._session.knowledge import KnownSessions, SessionKnowledge
 from llama_cloud_chat._session.queue import Ticket, TurnQueue
 
 from ..support.clients import make_client
-from ..support.server import PATIENCE, Gate, Step, chunk, plain
-from ..support.service import ChatService, Play
+from ..support.server import PATIENCE, Gate, chunk, plain
+from ..support.service import ChatService, Held, Play
 from ..support.turns import RECORDED, message, said, stop
 
 SO_FAR = "Let me see\u2028…"
 
 
-class Endless(Play):
-    """A turn that stops in the middle of its text and goes on when its gate is opened, if ever."""
-
-    def __init__(self, before: int = 6, **fields: Any) -> None:
-        super().__init__(RECORDED, **fields)
-        self.gate = Gate()
-        self.steps = self._stall
-        self.before = before
-
-    def _stall(self, pieces: list[bytes]) -> Iterator[Step]:
-        yield b"".join(pieces[: self.before])
-        yield self.gate
-        yield b"".join(pieces[self.before :])
+def endless(before: int = 6, **fields: Any) -> Held:
+    """Stop in the middle of the text and go on when the gate is opened, if ever."""
+    return Held(RECORDED, before, **fields)
 
 
 @pytest.fixture
 def play(service: ChatService) -> Play:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     return service.plays[0]
 
 
@@ -130,7 +120,7 @@ def test_a_stream_that_was_never_read_asks_nothing(client: Any, service: ChatSer
 
 def test_a_turn_that_was_let_go_is_waited_for_before_the_next(client: Any, service: ChatService) -> None:
     running: list[Any] = [RECORDED[:5]] * 3
-    service.plays.append(Endless(history=[*running, RECORDED]))
+    service.plays.append(endless(history=[*running, RECORDED]))
     session = client.create()
     with session.stream("What?") as stream:
         read_so_far(stream)
@@ -139,7 +129,7 @@ def test_a_turn_that_was_let_go_is_waited_for_before_the_next(client: Any, servi
 
 
 def test_a_turn_that_was_let_go_before_it_was_taken_does_not_count(client: Any, service: ChatService) -> None:
-    service.plays.append(Endless(is_taken=False))
+    service.plays.append(endless(is_taken=False))
     session = client.create()
     with session.stream("What?") as stream:
         read_so_far(stream)
@@ -151,7 +141,7 @@ def test_leaving_many_times_leaks_nothing(client: Any, service: ChatService) -> 
     session = client.create()
     objects = 0
     for number in range(300):
-        service.plays.append(Endless(is_taken=False))
+        service.plays.append(endless(is_taken=False))
         with session.stream("What?") as stream:
             read_so_far(stream)
         if number == 100:
@@ -188,7 +178,7 @@ def test_a_connection_whose_turn_ended_is_kept_and_one_that_was_left_is_not(clie
     session = client.create()
     session.ask("What?")
     assert service.open_connections == 1
-    service.plays.append(Endless())
+    service.plays.append(endless())
     with session.stream("What?") as stream:
         read_so_far(stream)
     service.wait_until(lambda: service.open_connections == 0)
@@ -228,14 +218,14 @@ class Reader(threading.Thread):
 
 @pytest.mark.rule("design-6")
 def test_dropping_a_stream_closes_it(sync_client: ChatClient, service: ChatService) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     for _ in sync_client.create().stream("What?"):
         break
     assert service.received("stream")[-1].hung_up.wait(PATIENCE)
 
 
 def test_dropping_an_iterator_closes_it(sync_client: ChatClient, service: ChatService) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     stream: Any = sync_client.create().stream("What?")
     events = iter(stream)
     next(events)
@@ -246,7 +236,7 @@ def test_dropping_an_iterator_closes_it(sync_client: ChatClient, service: ChatSe
 
 @pytest.mark.rule("design-6")
 def test_closing_from_another_thread_ends_a_reader_that_waits(sync_client: ChatClient, service: ChatService) -> None:
-    play = Endless()
+    play = endless()
     service.plays.append(play)
     stream = sync_client.create().stream("What?")
     reader = Reader(stream)
@@ -261,7 +251,7 @@ def test_closing_from_another_thread_ends_a_reader_that_waits(sync_client: ChatC
 def test_closing_from_another_thread_ends_a_reader_that_waits_for_the_head(
     sync_client: ChatClient, service: ChatService, before: int
 ) -> None:
-    play = Endless(before)
+    play = endless(before)
     service.plays.append(play)
     stream = sync_client.create().stream("What?")
     reader = Reader(stream)
@@ -301,7 +291,7 @@ def test_closing_from_another_thread_ends_a_reader_that_waits_to_try_again(
 def test_closing_from_another_thread_ends_a_reader_that_queues_up(
     sync_client: ChatClient, service: ChatService
 ) -> None:
-    play = Endless()
+    play = endless()
     service.plays.append(play)
     session = sync_client.create()
     first = Reader(session.stream("One?"))
@@ -340,7 +330,7 @@ def test_a_stream_collected_while_another_pool_is_made_hangs_nobody(
     sync_client: ChatClient, service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, other = sync_client.create(), sync_client.create()
-    service.plays.append(Endless())
+    service.plays.append(endless())
     stream: Any = session.stream("What?")
     next(stream)
     pools = sync_client._transport._connections._pools
@@ -402,7 +392,7 @@ async def happens(event: threading.Event) -> bool:
 @pytest.mark.parametrize("before", [0, 1, 6])
 @pytest.mark.rule("design-6")
 async def test_cancelling_a_task_closes(async_client: AsyncChatClient, service: ChatService, before: int) -> None:
-    play = Endless(before)
+    play = endless(before)
     service.plays.append(play)
     stream = (await async_client.create()).stream("What?")
     task = asyncio.create_task(read_on(stream))
@@ -416,7 +406,7 @@ async def test_cancelling_a_task_closes(async_client: AsyncChatClient, service: 
 
 
 async def test_a_deadline_closes_and_what_came_is_readable(async_client: AsyncChatClient, service: ChatService) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     session = await async_client.create()
     stream = session.stream("What?")
     with pytest.raises(asyncio.TimeoutError):
@@ -443,7 +433,7 @@ async def test_cancelling_while_waiting_to_try_again_asks_no_more(
 async def test_breaking_out_of_a_loop_closes_when_the_loop_s_generator_is_dropped(
     async_client: AsyncChatClient, service: ChatService
 ) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     async for _ in (await async_client.create()).stream("What?"):
         break
     gc.collect()
@@ -454,7 +444,7 @@ async def test_breaking_out_of_a_loop_closes_when_the_loop_s_generator_is_droppe
 async def test_closing_from_another_task_ends_a_reader_that_waits(
     async_client: AsyncChatClient, service: ChatService, before: int
 ) -> None:
-    play = Endless(before)
+    play = endless(before)
     service.plays.append(play)
     stream = (await async_client.create()).stream("What?")
     has_read = asyncio.Event()
@@ -471,7 +461,7 @@ async def test_closing_from_another_task_ends_a_reader_that_waits(
 
 
 async def test_a_cancelled_task_leaves_the_queue(async_client: AsyncChatClient, service: ChatService) -> None:
-    play = Endless()
+    play = endless()
     service.plays.append(play)
     session = await async_client.create()
     first = asyncio.create_task(session.ask("One?"))
@@ -504,7 +494,7 @@ async def test_a_session_that_is_not_kept_is_deleted_however_its_turn_is_left(
 ) -> None:
     from llama_cloud_chat import Message
 
-    play = Endless()
+    play = endless()
     service.plays.append(play)
     stream = async_client.converse([Message("user", "What?")], keep_session=False)
     task = asyncio.create_task(read_on(stream))
@@ -525,7 +515,7 @@ def test_stop_and_more_in_one_packet_ends_the_turn(client: Any, service: ChatSer
 async def test_a_stream_that_a_finished_task_gave_back_closes_when_it_is_dropped(
     async_client: AsyncChatClient, service: ChatService
 ) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     session = await async_client.create()
 
     async def begin() -> Any:
@@ -544,7 +534,7 @@ UNCLOSED = ("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableException
 
 @pytest.mark.filterwarnings(*UNCLOSED)
 def test_a_stream_dropped_when_its_loop_is_closed_holds_up_nobody(service: ChatService) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     client: AsyncChatClient = make_client("async", service.base_url)
 
     async def begin() -> tuple[Any, Any]:
@@ -598,7 +588,7 @@ def test_at_its_end_a_turn_no_longer_holds_the_session(client: Any, service: Cha
 async def test_a_block_has_closed_its_stream_when_it_is_left(
     async_client: AsyncChatClient, service: ChatService
 ) -> None:
-    service.plays.append(Endless())
+    service.plays.append(endless())
     session = await async_client.create()
     async with session.stream("What?") as stream:
         async for _ in stream:
@@ -610,7 +600,7 @@ async def test_a_block_has_closed_its_stream_when_it_is_left(
 async def test_a_reader_that_is_cancelled_as_its_stream_is_closed_is_cancelled(
     async_client: AsyncChatClient, service: ChatService
 ) -> None:
-    play = Endless(0)
+    play = endless(0)
     service.plays.append(play)
     stream = (await async_client.create()).stream("What?")
     reader = asyncio.create_task(read_on(stream))

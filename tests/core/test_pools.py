@@ -15,14 +15,9 @@ from llama_cloud_chat._transport.pools import STREAMS_PER_POOL, Pools
 
 from ..support.clients import make_client
 from ..support.server import CHUNKED, Cut, Gate, head, plain
-from ..support.service import ChatService, Play
+from ..support.service import ChatService, Held, Play
 from ..support.turns import message, said
 from .conftest import MakeClient
-
-
-def held(gate: Gate) -> Play:
-    """Make a turn that begins and then waits."""
-    return Play(said("Held."), steps=lambda pieces: [b"".join(pieces[:2]), gate, b"".join(pieces[2:])])
 
 
 def begin(client: Any) -> Any:
@@ -51,7 +46,7 @@ def test_more_turns_than_a_pool_holds_run_at_once_and_leave_no_more_open_than_it
 ) -> None:
     gate = Gate()
     many = STREAMS_PER_POOL + 5
-    service.plays.extend([held(gate)] * many)
+    service.plays.extend([Held(gate=gate)] * many)
     streams = [begin(client) for _ in range(many)]
     assert service.open_connections >= many
     gate.open()
@@ -70,7 +65,7 @@ def test_when_every_pool_is_full_the_error_says_so(
     client = make(timeout=Timeouts(pool=0.05))
     last = client.create()
     gate = Gate()
-    service.plays.extend([held(gate)] * STREAMS_PER_POOL)
+    service.plays.extend([Held(gate=gate)] * STREAMS_PER_POOL)
     streams = [begin(client) for _ in range(STREAMS_PER_POOL)]
     with pytest.raises(APITimeoutError, match="connections were in use"):
         last.ask("What?")
@@ -82,7 +77,7 @@ def test_when_every_pool_is_full_the_error_says_so(
 
 def test_closing_forgets_every_pool_and_streams_that_end_later_do_no_harm(client: Any, service: ChatService) -> None:
     gate = Gate()
-    service.plays.extend([held(gate)] * (STREAMS_PER_POOL + 1))
+    service.plays.extend([Held(gate=gate)] * (STREAMS_PER_POOL + 1))
     streams = [begin(client) for _ in range(STREAMS_PER_POOL + 1)]
     client.close()
     service.wait_until(lambda: service.open_connections == 0)

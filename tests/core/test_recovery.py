@@ -32,7 +32,7 @@ from llama_cloud_chat import (
 
 from ..support.clients import FakeClock
 from ..support.server import CHUNKED, Cut, Gate, Step, chunk, chunked, head, in_json, plain
-from ..support.service import NOT_THERE, ChatService, Play
+from ..support.service import NOT_THERE, ChatService, Held, Play
 from ..support.turns import (
     RECORDED,
     RECORDED_TEXT,
@@ -522,19 +522,10 @@ def test_an_echoed_prompt_and_unknown_events_before_a_cut_do_not_disturb(client:
 # A connection that is silent, slow, or stays open.
 
 
-def stall_after(count: int, gate: Gate) -> Any:
-    def steps(pieces: list[bytes]) -> Iterator[Step]:
-        yield b"".join(pieces[:count])
-        yield gate
-        yield b"".join(pieces[count:])
-
-    return steps
-
-
 @pytest.mark.parametrize("count", [0, 1, 6], ids=["before the head", "after the head", "between events"])
 def test_a_silent_connection_is_left_and_the_turn_made_whole(make: Any, service: ChatService, count: int) -> None:
     gate = Gate()
-    service.plays.append(Play(RECORDED, steps=stall_after(count, gate)))
+    service.plays.append(Held(RECORDED, count, gate))
     stream = make(timeout=Timeouts(idle=0.2)).create().stream("What?")
     assert_whole(stream.turn, read(stream))
     assert len(service.prompts) == 1

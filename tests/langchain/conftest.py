@@ -12,7 +12,8 @@ from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import AsyncChatClient, ChatClient
 from llama_cloud_chat.local import LocalService
 
-from .harness import RawService, raw_service, scripted_agent
+from ..support.service import ChatService
+from .harness import scripted_agent
 
 Make = Callable[..., ChatLlamaCloud]
 
@@ -74,12 +75,13 @@ def amodel(amake: Make) -> ChatLlamaCloud:
 
 
 @pytest.fixture
-def raw() -> Iterator[RawService]:
-    with raw_service() as service:
+def raw() -> Iterator[ChatService]:
+    """A service that breaks off where it is told to."""
+    with ChatService() as service:
         yield service
 
 
 @pytest.fixture
-def raw_client(raw: RawService) -> Iterator[ChatClient]:
+def raw_client(raw: ChatService) -> Iterator[ChatClient]:
     with ChatClient("key", base_url=raw.base_url, max_retries=0, recovery_timeout=0.1) as client:
         yield client

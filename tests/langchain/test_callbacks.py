@@ -15,8 +15,9 @@ from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import ChatClient, ChatError, StreamInterruptedError, TurnFailedError
 
+from ..support.service import ChatService
 from . import scripts
-from .harness import RawService, frame
+from .harness import broken_off
 
 HAS_V3 = hasattr(BaseChatModel, "_chat_model_stream_v3")
 needs_v3 = pytest.mark.skipif(not HAS_V3, reason="this langchain-core has no stream_events v3")
@@ -104,9 +105,9 @@ def test_the_agents_error_is_told_after_the_text_so_far(model: ChatLlamaCloud, r
 
 
 def test_an_interruption_is_told_after_the_text_so_far(
-    raw: RawService, raw_client: ChatClient, recorder: Recorder
+    raw: ChatService, raw_client: ChatClient, recorder: Recorder
 ) -> None:
-    raw.turn = lambda: iter([frame(scripts.text_delta("Half an "))])
+    raw.reply = lambda _: broken_off("Half an ")
     with pytest.raises(StreamInterruptedError):
         list(ChatLlamaCloud(client=raw_client).stream("one", {"callbacks": [recorder]}))
     ((error, before),) = recorder.errors
@@ -116,9 +117,9 @@ def test_an_interruption_is_told_after_the_text_so_far(
 
 @pytest.mark.parametrize("prompt", ["an error", "one"])
 def test_a_failing_invoke_is_told_once(
-    raw: RawService, raw_client: ChatClient, recorder: Recorder, prompt: str
+    raw: ChatService, raw_client: ChatClient, recorder: Recorder, prompt: str
 ) -> None:
-    raw.turn = lambda: iter([frame(scripts.text_delta("Half an "))])
+    raw.reply = lambda _: broken_off("Half an ")
     with pytest.raises(ChatError):
         ChatLlamaCloud(client=raw_client).invoke(prompt, {"callbacks": [recorder]})
     assert len(recorder.errors) == 1

@@ -17,9 +17,10 @@ from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import ChatClient, NotFoundError, StreamInterruptedError, TurnFailedError
 from llama_cloud_chat.local import LocalService
 
+from ..support.service import ChatService, Play
 from . import scripts
 from .conftest import Make
-from .harness import RawService, added_up, frame, read_until
+from .harness import added_up, read_until
 
 
 def session_of(message: BaseMessage) -> str:
@@ -82,15 +83,15 @@ def test_parallel_branches_do_not_meet(model: ChatLlamaCloud) -> None:
     assert [branch.text.splitlines()[-1].removeprefix("turn 2: ") for branch in branches] == ["a", "b", "c"]
 
 
-def test_a_partial_answer_can_be_continued(raw: RawService, raw_client: ChatClient) -> None:
-    raw.turn = lambda: iter([frame(scripts.text_delta("Half an "))])
-    raw.history = [{"type": "user_input", "content": "one"}, scripts.text_delta("Half a joke"), scripts.stop()]
+def test_a_partial_answer_can_be_continued(raw: ChatService, raw_client: ChatClient) -> None:
+    told = [[scripts.text_delta("Half a joke"), scripts.stop()]]
+    raw.plays.append(Play([scripts.text_delta("Half an ")], chunked=False, history=told))
     model = ChatLlamaCloud(client=raw_client)
     partial = added_up(read_until(StreamInterruptedError, model.stream("one")))
-    assert (partial.text, session_of(partial), turn_of(partial)) == ("Half an ", "s-1", 1)
-    raw.turn = lambda: iter([frame(scripts.text("Whole.")), frame(scripts.stop())])
+    assert (partial.text, session_of(partial), turn_of(partial)) == ("Half an ", "ses-1", 1)
+    raw.plays.append(Play([scripts.text("Whole."), scripts.stop()]))
     answer = model.invoke([HumanMessage("one"), partial, HumanMessage("go on")])
-    assert (answer.text, session_of(answer), turn_of(answer)) == ("Whole.", "s-1", 2)
+    assert (answer.text, session_of(answer), turn_of(answer)) == ("Whole.", "ses-1", 2)
 
 
 def test_other_indexes_fork(tmp_path: Path) -> None:

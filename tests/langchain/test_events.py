@@ -17,9 +17,10 @@ from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError
 from llama_cloud_chat.local import AgentTurn, LocalService
 
+from ..support.service import ChatService
 from . import scripts
 from .conftest import Make
-from .harness import RawService, comparable, frame, read_until
+from .harness import comparable, endless, read_until
 
 HAS_V3 = hasattr(BaseChatModel, "_chat_model_stream_v3")
 needs_v3 = pytest.mark.skipif(not HAS_V3, reason="this langchain-core has no stream_events v3")
@@ -187,44 +188,44 @@ def test_v3_gives_the_text_so_far_and_then_the_error(model: ChatLlamaCloud) -> N
 
 
 @needs_v3
-async def test_closing_async_v3_early_hangs_up(raw: RawService) -> None:
-    raw.turn = endless
+async def test_closing_async_v3_early_hangs_up(raw: ChatService) -> None:
+    raw.reply = lambda _: endless()
     async with AsyncChatClient("key", base_url=raw.base_url) as client:
         stream = await ChatLlamaCloud(async_client=client).astream_events("Tell me", version="v3")
         async with stream:
             async for event in stream:
                 if event["event"] == "content-block-delta":
                     break
-        assert await asyncio.to_thread(raw.hung_up.wait, 10)
+        assert await asyncio.to_thread(raw.received("stream")[-1].hung_up.wait, 10)
 
 
 @needs_v3
-def test_an_abandoned_v3_stream_hangs_up(raw: RawService, raw_client: ChatClient) -> None:
-    raw.turn = endless
+def test_an_abandoned_v3_stream_hangs_up(raw: ChatService, raw_client: ChatClient) -> None:
+    raw.reply = lambda _: endless()
     stream = ChatLlamaCloud(client=raw_client).stream_events("Tell me", version="v3")
     for event in stream:
         if event["event"] == "content-block-delta":
             break
     del stream, event
     gc.collect()
-    assert raw.hung_up.wait(10)
+    assert raw.received("stream")[-1].hung_up.wait(10)
 
 
-def test_closing_a_stream_early_hangs_up(raw: RawService, raw_client: ChatClient) -> None:
-    raw.turn = endless
+def test_closing_a_stream_early_hangs_up(raw: ChatService, raw_client: ChatClient) -> None:
+    raw.reply = lambda _: endless()
     stream = ChatLlamaCloud(client=raw_client).stream("Tell me")
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert raw.hung_up.wait(10)
+    assert raw.received("stream")[-1].hung_up.wait(10)
 
 
-async def test_closing_an_async_stream_early_hangs_up(raw: RawService) -> None:
-    raw.turn = endless
+async def test_closing_an_async_stream_early_hangs_up(raw: ChatService) -> None:
+    raw.reply = lambda _: endless()
     async with AsyncChatClient("key", base_url=raw.base_url) as client:
         stream = ChatLlamaCloud(async_client=client).astream("Tell me")
         await anext(stream)
         await stream.aclose()  # type: ignore[attr-defined]
-        assert await asyncio.to_thread(raw.hung_up.wait, 10)
+        assert await asyncio.to_thread(raw.received("stream")[-1].hung_up.wait, 10)
 
 
 async def test_a_session_is_free_as_soon_as_its_stream_is_closed(
@@ -237,8 +238,8 @@ async def test_a_session_is_free_as_soon_as_its_stream_is_closed(
     assert (await session.ask("two")).text == "turn 2: two"
 
 
-async def test_cancelling_the_reader_hangs_up(raw: RawService) -> None:
-    raw.turn = endless
+async def test_cancelling_the_reader_hangs_up(raw: ChatService) -> None:
+    raw.reply = lambda _: endless()
     begun = asyncio.Event()
     async with AsyncChatClient("key", base_url=raw.base_url) as client:
 
@@ -251,12 +252,7 @@ async def test_cancelling_the_reader_hangs_up(raw: RawService) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await asyncio.to_thread(raw.hung_up.wait, 10)
-
-
-def endless() -> Iterator[bytes]:
-    while True:
-        yield frame(scripts.text_delta("and so on " * 100))
+        assert await asyncio.to_thread(raw.received("stream")[-1].hung_up.wait, 10)
 
 
 async def test_v2_events_show_chunks_and_the_answer(amodel: ChatLlamaCloud) -> None:

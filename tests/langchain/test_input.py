@@ -17,9 +17,9 @@ from langchain_core.messages import (
 from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import AsyncChatClient, ChatClient, StreamInterruptedError
 
-from . import scripts
+from ..support.service import ChatService
 from .conftest import Make
-from .harness import RawService, added_up, comparable, frame, read_until
+from .harness import added_up, broken_off, comparable, read_until
 
 
 def test_every_kind_of_message_is_told(model: ChatLlamaCloud) -> None:
@@ -77,7 +77,7 @@ FILE = {"type": "file", "base64": "aGk=", "mime_type": "application/pdf"}
     ],
 )
 def test_what_the_service_does_not_take_is_refused_before_any_request(
-    raw: RawService, raw_client: ChatClient, messages: list[BaseMessage], reason: str
+    raw: ChatService, raw_client: ChatClient, messages: list[BaseMessage], reason: str
 ) -> None:
     model = ChatLlamaCloud(client=raw_client)
     with pytest.raises(ValueError, match=reason):
@@ -154,14 +154,14 @@ def test_stop_sequences_cut_v3_streams(make: Make, script: str, stop: list[str],
     assert stream.output.text == text
 
 
-def test_what_a_stop_sequence_held_back_is_delivered_before_an_error(raw: RawService, raw_client: ChatClient) -> None:
-    raw.turn = lambda: iter([frame(scripts.text_delta("Half an"))])
+def test_what_a_stop_sequence_held_back_is_delivered_before_an_error(raw: ChatService, raw_client: ChatClient) -> None:
+    raw.reply = lambda _: broken_off("Half an")
     stream = ChatLlamaCloud(client=raw_client).stream("one", stop=["and"])
     assert [chunk.text for chunk in read_until(StreamInterruptedError, stream)] == ["Half ", "an"]
 
 
-async def test_asyncio_delivers_what_was_held_back_too(raw: RawService) -> None:
-    raw.turn = lambda: iter([frame(scripts.text_delta("Half an"))])
+async def test_asyncio_delivers_what_was_held_back_too(raw: ChatService) -> None:
+    raw.reply = lambda _: broken_off("Half an")
     pieces: list[str] = []
 
     async def read() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from llama_cloud_chat import AsyncChatClient, ChatClient
 from llama_cloud_chat.local import Agent, LocalService
-from tests.llama_index.harness import BareService
+from tests.llama_index.harness import HoldingService
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ async def aserve(opened: ExitStack) -> AsyncIterator[Callable[..., AsyncChatClie
 
 
 @pytest.fixture
-def bare(opened: ExitStack) -> Callable[..., BareService]:
-    """Start a service of bare sockets that sends these events and then holds the stream."""
+def hold(opened: ExitStack) -> Callable[..., HoldingService]:
+    """Start a service that sends these events and then holds the stream."""
 
-    def start(events: list[dict[str, Any]]) -> BareService:
-        return opened.enter_context(BareService(events).running())
+    def start(events: list[dict[str, Any]]) -> HoldingService:
+        return opened.enter_context(HoldingService(events))
 
     return start

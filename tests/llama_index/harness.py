@@ -1,15 +1,13 @@
-"""Agents that say what a test wants, a gate to hold them with, and a service of bare sockets."""
+"""Agents that say what a test wants, a gate to hold them with, and a service that holds its streams."""
 
 from __future__ import annotations
 
-import json
-import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 from llama_cloud_chat.local import AgentTurn, WireEvent, speak
+from tests.support.service import ChatService, Held
 
 WAIT = 20
 
@@ -73,82 +71,23 @@ class Gate:
         yield {"type": "text", "content": f"{turn.prompt} one two"}
 
 
-class BareService:
-    """The few operations a turn needs, over bare sockets: what it sends is held, and it notices who hangs up.
+class HoldingService(ChatService):
+    """A service whose turns say the same and are then held.
 
     Attributes:
-        left: Set when the client has hung up on a stream that was held.
         held: Set when the events were sent and the stream is being held.
-        requests: The requests so far, as method and path.
-        prompts: The prompts so far.
     """
 
     def __init__(self, events: list[WireEvent]) -> None:
-        self.events = events
-        self.left = threading.Event()
-        self.held = threading.Event()
-        self.go_on = threading.Event()
-        self.requests: list[str] = []
-        self.prompts: list[str] = []
-        service = self
+        super().__init__()
+        play = Held(events, before=-1)
+        self.reply = lambda prompt: play
+        self.held = play.gate.reached
 
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                while service.answer(self.rfile, self.wfile):
-                    pass
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            block_on_close = False
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.base_url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    @contextmanager
-    def running(self) -> Iterator[BareService]:
-        thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.go_on.set()
-            self.server.shutdown()
-            self.server.server_close()
-            thread.join(WAIT)
-
-    def answer(self, incoming: Any, outgoing: Any) -> bool:
-        line = incoming.readline().decode()
-        if not line:
-            return False
-        method, path, _ = line.split(" ")
-        self.requests.append(f"{method} {path}")
-        length = 0
-        while header := incoming.readline().decode().strip():
-            name, _, value = header.partition(":")
-            length = int(value) if name.lower() == "content-length" else length
-        body = json.loads(incoming.read(length) or b"null")
-        if path.endswith("/stream"):
-            self.prompts.append(body["prompt"])
-            self.stream(incoming, outgoing)
-            return False
-        summary = {"session_id": "ses-1", "last_updated_at": "2025-01-01T00:00:00Z", "events": []}
-        content = b"" if method == "DELETE" else json.dumps(summary).encode()
-        outgoing.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
-        )
-        outgoing.write(content)
-        return True
-
-    def stream(self, incoming: Any, outgoing: Any) -> None:
-        outgoing.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
-        for event in self.events:
-            outgoing.write(f"data: {json.dumps(event)}\n\n".encode())
-        outgoing.flush()
-        self.held.set()
-        if self.events[-1]["type"] != "stop":
-            with suppress(ConnectionError):  # some hang up with a reset
-                incoming.read(1)
-            self.left.set()
+    @property
+    def left(self) -> threading.Event:
+        """Set when the client has hung up on the last stream."""
+        return self.received("stream")[-1].hung_up
 
 
 def text_of(deltas: list[str]) -> list[WireEvent]:

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from llama_cloud_chat import AsyncChatClient, ConfigurationError, TurnFailedError
 from llama_index_ext import LlamaCloudAgent, LlamaCloudChatEngine
-from tests.llama_index.harness import WAIT, BareService, echo, failing, researcher, text_of
+from tests.llama_index.harness import WAIT, HoldingService, echo, failing, researcher, text_of
 from tests.llama_index.models import Says, Writer
 
 # LlamaIndex's workflows look at every attribute of an agent, among them pydantic's deprecated ones.
@@ -33,7 +33,7 @@ pytestmark = [
 ]
 
 AServe = Callable[..., AsyncChatClient]
-Bare = Callable[..., BareService]
+Hold = Callable[..., HoldingService]
 
 WHOLE = "There are 30 days.\n\nThey expire."
 
@@ -188,8 +188,8 @@ async def _streams(handler: Any) -> Any:
         pass
 
 
-async def test_cancelling_the_run_closes_the_connection(bare: Bare) -> None:
-    service = bare(text_of(["one"]))
+async def test_cancelling_the_run_closes_the_connection(hold: Hold) -> None:
+    service = hold(text_of(["one"]))
     async with AsyncChatClient("key", base_url=service.base_url) as client:
         handler = LlamaCloudAgent(async_client=client).run("a")
         assert await asyncio.to_thread(service.held.wait, WAIT)

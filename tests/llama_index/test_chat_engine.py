@@ -25,11 +25,11 @@ from llama_cloud_chat import (
 )
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
 from llama_index_ext import LlamaCloudChatEngine, PageImageNode
-from tests.llama_index.harness import WAIT, BareService, Gate, echo, failing, passage, researcher, retrieve, text_of
+from tests.llama_index.harness import WAIT, Gate, HoldingService, echo, failing, passage, researcher, retrieve, text_of
 
 Serve = Callable[..., ChatClient]
 AServe = Callable[..., AsyncChatClient]
-Bare = Callable[..., BareService]
+Hold = Callable[..., HoldingService]
 
 has_all_blocks = pytest.mark.skipif(
     not hasattr(llms, "ToolCallBlock"), reason="this llama-index-core has no ThinkingBlock and ToolCallBlock"
@@ -371,8 +371,8 @@ def test_a_second_turn_waits_until_the_first_is_read(serve: Serve) -> None:
     assert said(engine) == ["a", "a one two", "b", "b one two"]
 
 
-def test_asking_inside_an_open_turn_is_refused_instead_of_hanging(bare: Bare) -> None:
-    service = bare(text_of(["one", "two"]))
+def test_asking_inside_an_open_turn_is_refused_instead_of_hanging(hold: Hold) -> None:
+    service = hold(text_of(["one", "two"]))
     with ChatClient("key", base_url=service.base_url) as client:
         engine = LlamaCloudChatEngine(client)
         pieces = engine.stream_chat("a").response_gen
@@ -382,8 +382,8 @@ def test_asking_inside_an_open_turn_is_refused_instead_of_hanging(bare: Bare) ->
         pieces.close()
 
 
-async def test_blocking_the_loop_that_the_turn_before_needs_is_refused(bare: Bare) -> None:
-    service = bare([{"type": "text_delta", "content": ""}])  # nothing is said, so that no event comes
+async def test_blocking_the_loop_that_the_turn_before_needs_is_refused(hold: Hold) -> None:
+    service = hold([{"type": "text_delta", "content": ""}])  # nothing is said, so that no event comes
     async with AsyncChatClient("key", base_url=service.base_url) as client:
         engine = LlamaCloudChatEngine(async_client=client)
         task = asyncio.create_task(engine.achat("a"))
@@ -395,8 +395,8 @@ async def test_blocking_the_loop_that_the_turn_before_needs_is_refused(bare: Bar
             await task
 
 
-async def test_a_turn_cancelled_in_the_queue_lets_the_next_one_up(bare: Bare) -> None:
-    service = bare([{"type": "text_delta", "content": ""}])
+async def test_a_turn_cancelled_in_the_queue_lets_the_next_one_up(hold: Hold) -> None:
+    service = hold([{"type": "text_delta", "content": ""}])
     async with AsyncChatClient("key", base_url=service.base_url) as client:
         engine = LlamaCloudChatEngine(async_client=client)
         first = asyncio.create_task(engine.achat("a"))

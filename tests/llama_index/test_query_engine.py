@@ -20,12 +20,12 @@ from llama_index.core.tools import QueryEngineTool
 from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, TurnFailedError
 from llama_cloud_chat.local import AgentTurn, WireEvent
 from llama_index_ext import LlamaCloudQueryEngine
-from tests.llama_index.harness import WAIT, BareService, echo, failing, researcher, text_of
+from tests.llama_index.harness import WAIT, HoldingService, echo, failing, researcher, text_of
 from tests.llama_index.models import Says
 
 Serve = Callable[..., ChatClient]
 AServe = Callable[..., AsyncChatClient]
-Bare = Callable[..., BareService]
+Hold = Callable[..., HoldingService]
 
 WHOLE = "There are 30 days.\n\nThey expire."
 
@@ -119,8 +119,8 @@ async def test_a_tasks_streaming_query_that_was_begun_still_gives_its_whole_answ
     assert (whole.response, whole.turn.text, len(whole.source_nodes)) == (WHOLE, WHOLE, 1)
 
 
-def test_dropping_a_streaming_query_closes_the_connection(bare: Bare) -> None:
-    service = bare(text_of(["one", "two"]))
+def test_dropping_a_streaming_query_closes_the_connection(hold: Hold) -> None:
+    service = hold(text_of(["one", "two"]))
     with ChatClient("key", base_url=service.base_url) as client:
         answer = LlamaCloudQueryEngine(client, streaming=True, keep_sessions=False).query("a")
         assert isinstance(answer, StreamingResponse)
@@ -128,11 +128,12 @@ def test_dropping_a_streaming_query_closes_the_connection(bare: Bare) -> None:
             break
         answer.response_gen.close()  # type: ignore[attr-defined]
         assert service.left.wait(WAIT)
-        assert service.requests[-1] == "DELETE /api/v1/chat/ses-1"
+        last = service.requests[-1]
+        assert f"{last.method} {last.target}" == "DELETE /api/v1/chat/ses-1"
 
 
-async def test_dropping_a_tasks_streaming_query_closes_the_connection(bare: Bare) -> None:
-    service = bare(text_of(["one", "two"]))
+async def test_dropping_a_tasks_streaming_query_closes_the_connection(hold: Hold) -> None:
+    service = hold(text_of(["one", "two"]))
     async with AsyncChatClient("key", base_url=service.base_url) as client:
         answer = await LlamaCloudQueryEngine(async_client=client, streaming=True).aquery("a")
         assert isinstance(answer, AsyncStreamingResponse)

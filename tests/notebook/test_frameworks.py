@@ -22,7 +22,7 @@ from llama_index_ext import as_turns as read_answers
 
 from ..core.strategies import turns as turn_events
 from ..support.server import Gate
-from ..support.service import ChatService, Play
+from ..support.service import ChatService, Held, Play
 from ..support.turns import WireEvent
 from .conftest import Notebook, interrupt_main, meanwhile
 from .support import WITH_EVERYTHING, judge
@@ -200,10 +200,9 @@ def test_a_stream_that_breaks_off_leaves_what_came_marked_so(
 
 def held(service: ChatService) -> Gate:
     """Have every answer wait at this gate before its text."""
-    gate = Gate()
-    play = Play(WITH_EVERYTHING, steps=lambda pieces: [*pieces[:6], gate, *pieces[6:]])
+    play = Held(WITH_EVERYTHING, before=6)
     service.reply = lambda prompt: play
-    return gate
+    return play.gate
 
 
 @pytest.mark.parametrize("kind", list(SYNC))

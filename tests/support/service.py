@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from .server import CHUNKED, UNTIL_CLOSED, Cut, Request, ScriptedServer, Step, chunk, head, in_json, plain
+from .server import CHUNKED, UNTIL_CLOSED, Cut, Gate, Request, ScriptedServer, Step, chunk, head, in_json, plain
 from .turns import Style, WireEvent, messages, said, told
 
 NOT_THERE: None = None
@@ -55,6 +55,29 @@ class Play:
         if not self.chunked:
             return [head(200, UNTIL_CLOSED), *messages(self.events), b""]
         return [head(200, CHUNKED), *map(chunk, messages(self.events)), chunk(b"")]
+
+
+class Held(Play):
+    """A turn that begins, waits at its gate, and goes on when that is opened, if ever.
+
+    Args:
+        events: What the agent does.
+        before: How many pieces come before the gate; -1 for all but the end.
+        gate: Where it waits, if several are to wait at one.
+        fields: As of any play.
+    """
+
+    def __init__(
+        self, events: Sequence[WireEvent] | None = None, before: int = 2, gate: Gate | None = None, **fields: Any
+    ) -> None:
+        super().__init__(said("Held.") if events is None else events, steps=self._hold, **fields)
+        self.before = before
+        self.gate = gate or Gate()
+
+    def _hold(self, pieces: list[bytes]) -> Iterator[Step]:
+        yield b"".join(pieces[: self.before])
+        yield self.gate
+        yield b"".join(pieces[self.before :])
 
 
 @dataclass
