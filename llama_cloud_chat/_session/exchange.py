@@ -122,6 +122,7 @@ class Exchange:
         self._note: Note | None = None
         self._turns_before_all = 0
         self._is_in_doubt = False
+        self._is_awaited = False
 
     @property
     def answering(self) -> Turn:
@@ -191,7 +192,7 @@ class Exchange:
             _LOGGER.warning("The answer could not be written down in the ledger: %s", error)
             return
         passing = [note.session_id for note in self._sessions.interruptions.take_expired(self._clock.monotonic())]
-        if self._settling.is_passing and not self._is_in_doubt:
+        if self._settling.is_passing and not self._is_awaited:
             passing.append(self._settling.seat.session_id)
         for session_id in passing:
             self._sessions.drop(session_id)
@@ -202,7 +203,10 @@ class Exchange:
 
     def leave(self) -> None:
         """Take note that the turn was broken off by an error or a cancellation, for whoever asks the same again."""
-        if self._is_in_doubt and self._question.name is None:
+        if not self._is_in_doubt:
+            return
+        self._is_awaited = True
+        if self._question.name is None:
             note = self._note or self._make_note()
             self._sessions.interruptions.add(self._question.likeness, note, self._clock.monotonic())
 

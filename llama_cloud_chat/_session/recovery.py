@@ -36,6 +36,7 @@ from .patience import Patience, pauses
 from .retry import RetryPolicy
 
 _ABSENT_FOR_GOOD = 2
+_CONTRADICTION = "the session's history contradicts what was received"
 
 
 class Recovery:
@@ -67,6 +68,7 @@ class Recovery:
     ) -> None:
         self.turns_before = turns_before
         self.turn_count = 0
+        self._is_contradicted = False
         self._reader = reader
         self._is_our_prompt = is_our_prompt
         self._patience = patience
@@ -138,8 +140,9 @@ class Recovery:
                 "somebody else asked the same on this session meanwhile, and which answer is whose cannot be told",
                 error,
             )
-        if ours and not candidates and all(turn.is_complete for turn in ours):
-            raise self._interrupted("the session's history contradicts what was received", error)
+        self._is_contradicted = bool(ours) and not candidates
+        if self._is_contradicted and all(turn.is_complete for turn in ours):
+            raise self._interrupted(_CONTRADICTION, error)
         return candidates[0] if candidates else None
 
     def _deliver(self, found: Turn, turns: list[Turn], error: ChatError | None) -> Flow[None]:
@@ -151,6 +154,8 @@ class Recovery:
             raise self._interrupted("another turn followed before this one had ended", error)
 
     def _too_late(self) -> str:
+        if self._is_contradicted:
+            return _CONTRADICTION
         seconds = f"{self._patience.seconds:g} seconds later (recovery_timeout)"
         if self.turn_count > self.turns_before and not self._turn.events:
             return f"somebody else asked something on this session meanwhile, and this turn was not there {seconds}"

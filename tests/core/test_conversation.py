@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from llama_cloud_chat._session.conversation import (
     decide,
     find_anchor,
 )
+from llama_cloud_chat._session.folding import fold
 
 from ..support.clients import FakeClock
 from ..support.server import Cut, Gate, plain
@@ -47,7 +49,9 @@ def plan_for(*messages: Message, known: Snapshot | None = None, **settings: Any)
     index_ids = settings.pop("index_ids", None)
     conversation = Conversation(messages, **{"freshness": 10.0, "render": transcript, **settings})
     check_messages(messages)
-    return decide(conversation, index_ids=index_ids, snapshot=known or Snapshot(turn_count=1))
+    plan: Any = decide(conversation, index_ids=index_ids, snapshot=known or Snapshot(turn_count=1))
+    # A plan is compared by the prompt that its briefing makes.
+    return plan if isinstance(plan, Look) else replace(plan, briefing=fold(plan.briefing, None, render=transcript).text)
 
 
 def transcript(messages: Any) -> str:

@@ -134,7 +134,7 @@ def test_an_interrupt_after_the_end_leaves_its_pool() -> None:
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as http:
         client = ChatClient("llx-1", base_url="http://127.0.0.1:1", http_client=http)
-        client._known.get("ses-1").note(None, [], 0.0)
+        client._known.get("ses-1").note(None, [], time.monotonic())
         stream = client.stream("ses-1", "What?")
         with pytest.raises(KeyboardInterrupt):
             list(stream)

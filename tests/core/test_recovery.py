@@ -281,7 +281,18 @@ def test_a_handle_looks_only_once(client: Any, service: ChatService) -> None:
 
 def test_a_turn_that_somebody_else_had_meanwhile_is_not_taken_for_ours(client: Any, service: ChatService) -> None:
     session = client.create()
-    service.plays.append(Play(instead=[Cut()], is_taken=False))
+    service.plays.extend([Play(instead=[Cut()], is_taken=False), Play(said("Yours."))])
+    service.add_turn(session.session_id, "Somebody else's", said("Not yours."))
+    turn = session.ask("What?")
+    assert (turn.text, turn.number) == ("Yours.", 2)
+    assert len(service.prompts) == 2
+
+
+def test_a_turn_of_somebody_else_s_does_not_stand_for_one_that_was_taken_and_is_lost(
+    make: Any, service: ChatService
+) -> None:
+    session = make(recovery_timeout=10).create()
+    service.plays.append(Play(RECORDED, cut_after=len(head(200, CHUNKED)), is_taken=False))
     service.add_turn(session.session_id, "Somebody else's", said("Not yours."))
     stream = session.stream("What?")
     with pytest.raises(StreamInterruptedError, match="somebody else"):

@@ -40,7 +40,7 @@ DOCUMENTED = {
     "Hold", "Ledger", "MemoryLedger", "Note", "SessionCount", "SqliteLedger",
     "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
-    "ConfigurationError", "ConflictError", "InternalServerError", "NotFoundError", "PermissionDeniedError",
+    "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError", "PermissionDeniedError",
     "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError", "TurnFailedError",
     "UnprocessableEntityError", "__version__",
 }  # fmt: skip
@@ -122,19 +122,20 @@ def test_twins_can_be_used_in_the_same_ways(kind: type, twin: type) -> None:
 
 SIGNATURES = {
     "ChatClient": "(api_key=None, *, base_url=None, project_id=None, organization_id=None, timeout=None, "
-    "max_retries=5, recovery_timeout=60.0, max_event_bytes=16777216, allow_http=False, http_client=None)",
+    "max_retries=5, recovery_timeout=60.0, max_event_bytes=16777216, allow_http=False, http_client=None, "
+    "max_prompt_chars=None, long_prompts='refuse', fold=None, ledger=None)",
     "ChatClient.create": "(self, index_ids=None, shared_access=None)",
     "ChatClient.list": "(self, page_size=None)",
     "ChatClient.retrieve": "(self, session_id)",
     "ChatClient.get_summary": "(self, session_id)",
     "ChatClient.set_title": "(self, session_id, first_message)",
     "ChatClient.delete": "(self, session_id)",
-    "ChatClient.stream": "(self, session_id, prompt, index_ids=None, require_all_indexes=None)",
+    "ChatClient.stream": "(self, session_id, prompt, index_ids=None, require_all_indexes=None, *, key=None)",
     "ChatClient.get_attachment": "(self, attachment)",
     "ChatClient.download": "(self, attachment)",
     "ChatClient.session": "(self, session_id)",
-    "ChatSession.stream": "(self, prompt, index_ids=None, require_all_indexes=None)",
-    "ChatSession.ask": "(self, prompt, index_ids=None, require_all_indexes=None)",
+    "ChatSession.stream": "(self, prompt, index_ids=None, require_all_indexes=None, *, key=None)",
+    "ChatSession.ask": "(self, prompt, index_ids=None, require_all_indexes=None, *, key=None)",
     "ChatSession.turns": "(self)",
     "ChatSession.summary": "(self)",
     "ChatSession.set_title": "(self, first_message)",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_cloud_chat import Message, render_transcript
-from llama_cloud_chat._session.conversation import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold_transcript
 
 SAID = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]) | st.sampled_from("\n>[]"), min_size=1
