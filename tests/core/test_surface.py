@@ -40,8 +40,8 @@ DOCUMENTED = {
     "Hold", "Ledger", "MemoryLedger", "Note", "SessionCount", "SqliteLedger",
     "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
-    "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError", "PermissionDeniedError",
-    "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError", "TurnFailedError",
+    "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",
+    "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError", "TurnFailedError",
     "UnprocessableEntityError", "__version__",
 }  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_the_error_tree() -> None:
         }
 
     assert tree(ChatError) == {
-        "ConfigurationError": {},
+        "ConfigurationError": {"PromptTooLongError": {}},
         "APIConnectionError": {"APITimeoutError": {}},
         "APIStatusError": {
             "AuthenticationError": {},
