@@ -11,6 +11,7 @@ This package knows no framework; `langchain_ext` and `llama_index_ext` stand on 
 same service on this machine.
 """
 
+from . import _moved
 from ._async_client import AsyncChatClient, AsyncChatSession
 from ._async_stream import AsyncTurnStream
 from ._client import ChatClient, ChatSession
@@ -58,6 +59,8 @@ from ._turn.events import (
 from ._turn.sources import Source
 from ._turn.turn import ToolRun, Turn
 from ._version import __version__
+
+_moved.keep_former_names()
 
 __all__ = [
     "APIConnectionError",

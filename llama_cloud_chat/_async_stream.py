@@ -15,7 +15,7 @@ from ._session.exchange import Exchange
 from ._session.flows import AwaitTurn, CallUser, Command, Consult, Deliver, Enter, OpenStream, Send, Wait, acall_user
 from ._session.queue import Ticket, current_owner
 from ._transport.line import Line
-from ._transport.tasks import AsyncPackets, AsyncTransport, from_any_thread, was_cancelled_by_others
+from ._transport.tasks import AsyncPromptStream, AsyncTransport, Nothing, from_any_thread, was_cancelled_by_others
 from ._turn.events import Event, TextDelta
 from ._turn.turn import Turn
 
@@ -52,7 +52,7 @@ class AsyncTurnStream:
 
     def __aiter__(self) -> AsyncIterator[Event]:
         events, self._unclaimed = self._events(), None
-        return _no_events() if events is None else events
+        return Nothing() if events is None else events
 
     async def __anext__(self) -> Event:
         events = self._events()
@@ -116,40 +116,29 @@ def _is_running(events: weakref.ref[AsyncGenerator[Event, None]]) -> bool:
     return generator is None or generator.ag_running  # type: ignore[attr-defined]
 
 
-async def _no_events() -> AsyncIterator[Event]:
-    return
-    yield
-
-
 async def _exchange_events(transport: AsyncTransport, exchange: Exchange, line: Line) -> AsyncGenerator[Event, None]:
     driver = _Driver(transport, exchange, line)
-    try:
-        async with driver.opened:
-            async for events in driver:
-                for event in events:
+    while driver.is_on:
+        async with driver, driver.opened:
+            events, packets = await driver.advance()
+            turn = exchange.answering
+            for event in events:
+                yield event
+            async for packet in packets:
+                if line.hung_up:
+                    break
+                for event in exchange.read(packet):
                     yield event
-    except GeneratorExit:
-        raise
-    except asyncio.CancelledError:
-        if not line.is_cut() or was_cancelled_by_others():
-            exchange.leave()
-            raise
-    except BaseException as error:
-        if isinstance(error, ProtocolError):
-            error.turn = exchange.turn
-        exchange.leave()
-        raise
-    finally:
-        await driver.aclose()
+                if turn.is_complete:
+                    break
 
 
 class _Driver:
-    """Does what an exchange wants done, and hands on what comes of it: the events of one packet after the other.
-
-    No generator: an event loop that ends closes all of them at once, also those that another one is about to close.
+    """Does what an exchange wants done, one command each time that it is entered; ends the exchange on leaving it.
 
     Attributes:
-        opened: Holds what is open at this moment.
+        is_on: Whether the exchange goes on.
+        opened: Closes what the command at hand opened.
     """
 
     def __init__(self, transport: AsyncTransport, exchange: Exchange, line: Line) -> None:
@@ -162,52 +151,60 @@ class _Driver:
         ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
         self._flow = exchange.run(ticket)
         self._held = contextlib.AsyncExitStack()
-        self._packets: AsyncPackets | None = None
         self._outcome: object = None
+        self._stream: AsyncPromptStream | None = None
+        self.is_on = not line.is_cut()
 
-    def __aiter__(self) -> AsyncIterator[Iterable[Event]]:
+    async def advance(self) -> tuple[Iterable[Event], AsyncIterator[bytes]]:
+        """Do what the exchange wants done next; return the events and the packets that it brings."""
+        outcome, self._outcome = self._outcome, None
+        if self._stream is not None:
+            outcome, self._stream = self._stream.outcome, None
+        try:
+            command: Command = self._flow.send(outcome)
+        except StopIteration:
+            self.is_on = False
+            return (), Nothing()
+        if isinstance(command, Deliver):
+            return command.events, Nothing()
+        if isinstance(command, OpenStream):
+            self._stream = self._transport.open_stream(command.request, self._line, self._exchange.answering)
+            return (), await self.opened.enter_async_context(self._stream)
+        self._outcome = await self._carry_out(command)
+        return (), Nothing()
+
+    async def _carry_out(self, command: Send | AwaitTurn | Wait | CallUser | Consult | Enter) -> object:
+        if isinstance(command, Send):
+            return await self._transport.send(command.request)
+        if isinstance(command, CallUser):
+            return await acall_user(command)
+        if isinstance(command, Consult):
+            return await command.acall()
+        if isinstance(command, Enter):
+            return await self._held.enter_async_context(command.hold)
+        was_woken = await self._transport.wait(self._signal, command.seconds)
+        if isinstance(command, AwaitTurn):
+            self._signal.clear()
+        return was_woken
+
+    async def __aenter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Iterable[Event]:
-        while not self._line.is_cut():
-            if self._packets is not None:
-                async for packet in self._packets:
-                    return self._exchange.read(packet)
-                self._outcome, self._packets = self._packets.outcome, None
-                await self.opened.aclose()
-                continue
-            outcome, self._outcome = self._outcome, None
-            try:
-                command: Command = self._flow.send(outcome)
-            except StopIteration:
-                break
-            if isinstance(command, Deliver):
-                return command.events
-            await self._carry_out(command)
-        raise StopAsyncIteration
-
-    async def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait | CallUser | Consult | Enter) -> None:
-        if isinstance(command, OpenStream):
-            stream = self._transport.open_stream(command.request, self._line, self._exchange.answering)
-            self._packets = await self.opened.enter_async_context(stream)
-        elif isinstance(command, Send):
-            self._outcome = await self._transport.send(command.request)
-        elif isinstance(command, AwaitTurn):
-            self._outcome = await self._transport.wait(self._signal, command.seconds)
-            self._signal.clear()
-        elif isinstance(command, CallUser):
-            self._outcome = await acall_user(command)
-        elif isinstance(command, Consult):
-            self._outcome = await command.acall()
-        elif isinstance(command, Enter):
-            await self._held.enter_async_context(command.hold)
-        else:
-            await self._transport.wait(self._signal, command.seconds)
-
-    async def aclose(self) -> None:
-        """End the exchange, wherever it stands."""
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.is_on = self.is_on and error is None and not self._line.is_cut()
+        if self.is_on:
+            return False
+        if isinstance(error, ProtocolError):
+            error.turn = self._exchange.turn
+        is_our_cancelling = isinstance(error, asyncio.CancelledError) and self._line.is_cut()
+        is_handled = is_our_cancelling and not was_cancelled_by_others()
+        if not (error is None or is_handled or isinstance(error, GeneratorExit)):
+            self._exchange.leave()
         self._flow.close()
         try:
             await self._transport.run_flow(self._exchange.cleanup())
         finally:
             await self._held.aclose()
+        return is_handled

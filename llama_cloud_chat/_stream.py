@@ -15,7 +15,7 @@ from ._session.exchange import Exchange
 from ._session.flows import AwaitTurn, CallUser, Command, Consult, Deliver, Enter, OpenStream, Send, Wait, call_user
 from ._session.queue import Ticket, current_owner
 from ._transport.line import Line
-from ._transport.threads import Packets, Transport
+from ._transport.threads import PromptStream, Transport
 from ._turn.events import Event, TextDelta
 from ._turn.turn import Turn
 
@@ -100,28 +100,27 @@ def _is_running(events: weakref.ref[Generator[Event, None, None]]) -> bool:
     return generator is None or generator.gi_running  # type: ignore[attr-defined]
 
 
-def _exchange_events(transport: Transport, exchange: Exchange, line: Line) -> Generator[Event, None, None]:
+def _exchange_events(transport: Transport, exchange: Exchange, line: Line) -> Generator[Event, None]:
     driver = _Driver(transport, exchange, line)
-    try:
-        with driver.opened:
-            for events in driver:
-                yield from events
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        if isinstance(error, ProtocolError):
-            error.turn = exchange.turn
-        exchange.leave()
-        raise
-    finally:
-        driver.close()
+    while driver.is_on:
+        with driver, driver.opened:
+            events, packets = driver.advance()
+            turn = exchange.answering
+            yield from events
+            for packet in packets:
+                if line.hung_up:
+                    break
+                yield from exchange.read(packet)
+                if turn.is_complete:
+                    break
 
 
 class _Driver:
-    """Does what an exchange wants done, and hands on what comes of it: the events of one packet after the other.
+    """Does what an exchange wants done, one command each time that it is entered; ends the exchange on leaving it.
 
     Attributes:
-        opened: Holds what is open at this moment.
+        is_on: Whether the exchange goes on.
+        opened: Closes what the command at hand opened.
     """
 
     def __init__(self, transport: Transport, exchange: Exchange, line: Line) -> None:
@@ -134,47 +133,55 @@ class _Driver:
         ticket = Ticket(current_owner(), line.wake, line.is_read, lambda: exchange.received_bytes)
         self._flow = exchange.run(ticket)
         self._held = contextlib.ExitStack()
-        self._packets: Packets | None = None
         self._outcome: object = None
+        self._stream: PromptStream | None = None
+        self.is_on = not line.is_cut()
 
-    def __iter__(self) -> Iterator[Iterable[Event]]:
+    def advance(self) -> tuple[Iterable[Event], Iterator[bytes]]:
+        """Do what the exchange wants done next; return the events and the packets that it brings."""
+        outcome, self._outcome = self._outcome, None
+        if self._stream is not None:
+            outcome, self._stream = self._stream.outcome, None
+        try:
+            command: Command = self._flow.send(outcome)
+        except StopIteration:
+            self.is_on = False
+            return (), iter(())
+        if isinstance(command, Deliver):
+            return command.events, iter(())
+        if isinstance(command, OpenStream):
+            self._stream = self._transport.open_stream(command.request, self._line, self._exchange.answering)
+            return (), self.opened.enter_context(self._stream)
+        self._outcome = self._carry_out(command)
+        return (), iter(())
+
+    def _carry_out(self, command: Send | AwaitTurn | Wait | CallUser | Consult | Enter) -> object:
+        if isinstance(command, Send):
+            return self._transport.send(command.request)
+        if isinstance(command, CallUser):
+            return call_user(command)
+        if isinstance(command, Consult):
+            return command.call()
+        if isinstance(command, Enter):
+            return self._held.enter_context(command.hold)
+        was_woken = self._transport.wait(self._signal, command.seconds)
+        if isinstance(command, AwaitTurn):
+            self._signal.clear()
+        return was_woken
+
+    def __enter__(self) -> Self:
         return self
 
-    def __next__(self) -> Iterable[Event]:
-        while not self._line.is_cut():
-            if self._packets is not None:
-                for packet in self._packets:
-                    return self._exchange.read(packet)
-                self._outcome, self._packets = self._packets.outcome, None
-                self.opened.close()
-                continue
-            outcome, self._outcome = self._outcome, None
-            command: Command = self._flow.send(outcome)  # stops the iteration when the exchange is over
-            if isinstance(command, Deliver):
-                return command.events
-            self._carry_out(command)
-        raise StopIteration
-
-    def _carry_out(self, command: OpenStream | Send | AwaitTurn | Wait | CallUser | Consult | Enter) -> None:
-        if isinstance(command, OpenStream):
-            stream = self._transport.open_stream(command.request, self._line, self._exchange.answering)
-            self._packets = self.opened.enter_context(stream)
-        elif isinstance(command, Send):
-            self._outcome = self._transport.send(command.request)
-        elif isinstance(command, AwaitTurn):
-            self._outcome = self._transport.wait(self._signal, command.seconds)
-            self._signal.clear()
-        elif isinstance(command, CallUser):
-            self._outcome = call_user(command)
-        elif isinstance(command, Consult):
-            self._outcome = command.call()
-        elif isinstance(command, Enter):
-            self._held.enter_context(command.hold)
-        else:
-            self._transport.wait(self._signal, command.seconds)
-
-    def close(self) -> None:
-        """End the exchange, wherever it stands."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.is_on = self.is_on and error is None and not self._line.is_cut()
+        if self.is_on:
+            return
+        if isinstance(error, ProtocolError):
+            error.turn = self._exchange.turn
+        if not (error is None or isinstance(error, GeneratorExit)):
+            self._exchange.leave()
         self._flow.close()
         try:
             self._transport.run_flow(self._exchange.cleanup())

@@ -139,12 +139,12 @@ class Exchange:
         self.received_bytes += len(chunk)
         if self.received_bytes > self._most_bytes or self._most_seconds is not None:
             self._check_limits()
-        delta = self._decoder.read_delta(chunk)
+        messages = self._decoder.feed(chunk)
         events: Iterable[Event]
-        if delta is not None:  # as nearly all come, from a service that says what it has at once
-            events = self._reader.feed(read_message(delta))
+        if len(messages) == 1 and self._decoder.failure is None:  # as nearly all come: one message, one packet
+            events = self._reader.feed(read_message(messages[0]))
         else:
-            events = self._read_on(self._decoder.feed(chunk))
+            events = self._read_on(messages)
         if self._reader.turn is not self.turn:  # what the agent says to a part of a prompt is nobody's answer
             for _ in events:
                 pass

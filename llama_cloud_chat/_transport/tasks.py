@@ -86,15 +86,15 @@ class AsyncTransport:
         except httpx.HTTPError as error:
             return failure_of(error, self._config)
 
-    def open_stream(self, request: Request, line: Line, turn: Turn) -> AsyncPackets:
-        """Return the stream that answers a prompt, to be entered and iterated over.
+    def open_stream(self, request: Request, line: Line, turn: Turn) -> AsyncPromptStream:
+        """Return a prompt and the stream that will answer it, to be entered.
 
         Args:
             request: The prompt.
-            line: What can be cut while somebody waits for the next packet.
-            turn: The turn that grows of the packets; once it is complete, no more of them are read.
+            line: What may be cut while somebody waits for the next packet.
+            turn: The turn that grows from the packets.
         """
-        return AsyncPackets(self._connections, request, line, turn)
+        return AsyncPromptStream(self._connections, request, line, turn)
 
     async def wait(self, signal: asyncio.Event, seconds: float) -> bool:
         """Wait for `signal`; return whether it was set within so many seconds."""
@@ -105,17 +105,17 @@ class AsyncTransport:
         await self._connections.aclose()
 
 
-class AsyncPackets:
-    """The stream that answers a prompt, packet by packet; made by `AsyncTransport.open_stream`.
+class AsyncPromptStream:
+    """A prompt and the stream that answers it; made by `AsyncTransport.open_stream`.
 
-    Entering sends the prompt. Leaving closes the connection; if the turn is over, the rest is read first, so that the
-    connection can be used again.
+    Entering sends the prompt and gives the packets. Leaving closes the connection; if the turn is over, the rest is
+    read first, so that the connection can be used again. A connection that breaks is an outcome, not an error.
 
-    No generator, as `contextlib.asynccontextmanager` would make one: at its end, an event loop closes all generators
-    at once, also those that another one is about to close.
+    No generator, as `contextlib.asynccontextmanager` would make one: an event loop that ends closes all of them at
+    once, also those that another one is about to close.
 
     Attributes:
-        outcome: How the stream ended; what came in its place, if none did.
+        outcome: How the stream ended; if there was none, what came in its place.
 
     Raises:
         ProtocolError: On entering: what came is no event stream.
@@ -128,15 +128,15 @@ class AsyncPackets:
         self._line = line
         self._turn = turn
         self._response: httpx.Response | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
+        self._packets: AsyncIterator[bytes] = Nothing()
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> AsyncIterator[bytes]:
         answer = await self._ask()
         if isinstance(answer, httpx.Response):
             await self._begin(answer)
         else:
             self.outcome = answer
-        return self
+        return self._packets
 
     async def _ask(self) -> httpx.Response | Outcome:
         """Send the prompt; return the response whose stream is to be read, or what came instead."""
@@ -156,39 +156,27 @@ class AsyncPackets:
             await self._connections.hang_up(response)
             raise
         self._line.attach(response)
-        self._response, self._chunks = response, aiter(cast("httpx.AsyncByteStream", response.stream))
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._chunks is None or self._turn.is_complete:
-            raise StopAsyncIteration
-        try:
-            chunk = await anext(self._chunks)
-        except httpx.HTTPError as error:
-            self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
-            raise StopAsyncIteration from None
-        if self._line.hung_up:
-            raise StopAsyncIteration
-        return chunk
+        self._response, self._packets = response, aiter(cast("httpx.AsyncByteStream", response.stream))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         if self._response is None:
-            return
+            return False
         self._line.attach(None)
         try:
             if self._turn.is_complete:
                 await self._drain(self._response)
         finally:
             await self._connections.hang_up(self._response)
+        if isinstance(error, httpx.HTTPError):
+            self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
+            return True
+        return False
 
     async def _drain(self, response: httpx.Response) -> None:
-        assert self._chunks is not None
         with _watching(response), contextlib.suppress(httpx.HTTPError):
-            async for _ in self._chunks:
+            async for _ in self._packets:
                 pass
 
 
@@ -305,3 +293,13 @@ def was_cancelled_by_others() -> bool:
     Before Python 3.11 that cannot be known.
     """
     return sys.version_info >= (3, 11) and _reader().uncancel() > 0
+
+
+class Nothing:
+    """Nothing to iterate over."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        raise StopAsyncIteration

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import httpx
 
@@ -21,9 +21,6 @@ from llama_cloud_chat._turn.turn import Turn
 from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
 from .line import WATCHDOG, Line
 from .pools import Pool, Pools
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -83,15 +80,15 @@ class Transport:
         except httpx.HTTPError as error:
             return failure_of(error, self._config)
 
-    def open_stream(self, request: Request, line: Line, turn: Turn) -> Packets:
-        """Return the stream that answers a prompt, to be entered and iterated over.
+    def open_stream(self, request: Request, line: Line, turn: Turn) -> PromptStream:
+        """Return a prompt and the stream that will answer it, to be entered.
 
         Args:
             request: The prompt.
-            line: What can be cut while somebody waits for the next packet.
-            turn: The turn that grows of the packets; once it is complete, no more of them are read.
+            line: What may be cut while somebody waits for the next packet.
+            turn: The turn that grows from the packets.
         """
-        return Packets(self._connections, request, line, turn)
+        return PromptStream(self._connections, request, line, turn)
 
     def wait(self, signal: threading.Event, seconds: float) -> bool:
         """Wait for `signal`; return whether it was set within so many seconds."""
@@ -102,14 +99,14 @@ class Transport:
         self._connections.close()
 
 
-class Packets:
-    """The stream that answers a prompt, packet by packet; made by `Transport.open_stream`.
+class PromptStream:
+    """A prompt and the stream that answers it; made by `Transport.open_stream`.
 
-    Entering sends the prompt. Leaving closes the connection; if the turn is over, the rest is read first, so that the
-    connection can be used again.
+    Entering sends the prompt and gives the packets. Leaving closes the connection; if the turn is over, the rest is
+    read first, so that the connection can be used again. A connection that breaks is an outcome, not an error.
 
     Attributes:
-        outcome: How the stream ended; what came in its place, if none did.
+        outcome: How the stream ended; if there was none, what came in its place.
 
     Raises:
         ProtocolError: On entering: what came is no event stream.
@@ -122,15 +119,15 @@ class Packets:
         self._line = line
         self._turn = turn
         self._response: httpx.Response | None = None
-        self._chunks: Iterator[bytes] | None = None
+        self._packets: Iterator[bytes] = iter(())
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Iterator[bytes]:
         answer = self._ask()
         if isinstance(answer, httpx.Response):
             self._begin(answer)
         else:
             self.outcome = answer
-        return self
+        return self._packets
 
     def _ask(self) -> httpx.Response | Outcome:
         """Send the prompt; return the response whose stream is to be read, or what came instead."""
@@ -147,39 +144,27 @@ class Packets:
             self._connections.hang_up(response)
             raise
         self._line.attach(response)
-        self._response, self._chunks = response, iter(cast("httpx.SyncByteStream", response.stream))
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._chunks is None or self._turn.is_complete:
-            raise StopIteration
-        try:
-            chunk = next(self._chunks)
-        except httpx.HTTPError as error:
-            self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
-            raise StopIteration from None
-        if self._line.hung_up:
-            raise StopIteration
-        return chunk
+        self._response, self._packets = response, iter(cast("httpx.SyncByteStream", response.stream))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         if self._response is None:
-            return
+            return False
         self._line.attach(None)
         try:
             if self._turn.is_complete:
                 self._drain(self._response)
         finally:
             self._connections.hang_up(self._response)
+        if isinstance(error, httpx.HTTPError):
+            self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
+            return True
+        return False
 
     def _drain(self, response: httpx.Response) -> None:
-        assert self._chunks is not None
         with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
-            for _ in self._chunks:
+            for _ in self._packets:
                 pass
 
 

@@ -261,7 +261,7 @@ Event: TypeAlias = ThinkingDelta | TextDelta | Thinking | Text | ToolCall | Tool
 
 
 # The names the service gives its messages; the type is in the data.
-_KNOWN_NAMES = frozenset({b"", b"message", b"delta"})
+_KNOWN_NAMES = frozenset({b"message", b"delta"})
 
 
 def read_message(data: bytes) -> Event | None:

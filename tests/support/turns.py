@@ -81,5 +81,4 @@ def messages(events: Sequence[Any]) -> list[bytes]:
 
 def take(decoder: MessageDecoder, packet: bytes) -> list[bytes]:
     """Return the messages that a packet completes, read as an exchange reads them."""
-    delta = decoder.read_delta(packet)
-    return decoder.feed(packet) if delta is None else [delta]
+    return list(decoder.feed(packet))
