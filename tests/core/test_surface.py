@@ -41,7 +41,8 @@ DOCUMENTED = {
     "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",
-    "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError", "TurnFailedError",
+    "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",
+    "TurnFailedError",
     "UnprocessableEntityError", "__version__",
 }  # fmt: skip
 
