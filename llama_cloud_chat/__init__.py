@@ -14,7 +14,15 @@ same service on this machine.
 from ._async_client import AsyncChatClient, AsyncChatSession
 from ._async_stream import AsyncTurnStream
 from ._client import ChatClient, ChatSession
-from ._config import ClientConfig, Timeouts
+from ._client_pair import ClientPair
+from ._config import (
+    DEFAULT_FRESHNESS,
+    DEFAULT_MAX_EVENT_BYTES,
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_RECOVERY_TIMEOUT,
+    ClientConfig,
+    Timeouts,
+)
 from ._errors import (
     APIConnectionError,
     APIStatusError,
@@ -34,7 +42,7 @@ from ._errors import (
     UnprocessableEntityError,
 )
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
-from ._session.conversation import Message, render_transcript
+from ._session.conversation import Anchor, ConverseOptions, Message, render_transcript
 from ._stream import TurnStream
 from ._turn.events import (
     Attachment,
@@ -54,10 +62,11 @@ from ._turn.sources import Source
 from ._turn.turn import ToolRun, Turn
 from ._version import __version__
 
-__all__ = [
+__all__ = [  # noqa: RUF022  # by the alphabet
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "Anchor",
     "AsyncChatClient",
     "AsyncChatSession",
     "AsyncTurnStream",
@@ -67,8 +76,14 @@ __all__ = [
     "ChatError",
     "ChatSession",
     "ClientConfig",
+    "ClientPair",
     "ConfigurationError",
     "ConflictError",
+    "ConverseOptions",
+    "DEFAULT_FRESHNESS",
+    "DEFAULT_MAX_EVENT_BYTES",
+    "DEFAULT_MAX_RETRIES",
+    "DEFAULT_RECOVERY_TIMEOUT",
     "Event",
     "InternalServerError",
     "JobMetadata",

@@ -10,7 +10,15 @@ import httpx
 from pydantic import SecretStr
 
 from ._base_client import BaseClient, BaseSession
-from ._config import Timeouts, check_id, make_config
+from ._config import (
+    DEFAULT_FRESHNESS,
+    DEFAULT_MAX_EVENT_BYTES,
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_RECOVERY_TIMEOUT,
+    Timeouts,
+    check_id,
+    make_config,
+)
 from ._session import operations
 from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
 from ._session.conversation import Conversation, Message, Renderer, render_transcript
@@ -74,9 +82,9 @@ class ChatClient(BaseClient):
         project_id: str | None = None,
         organization_id: str | None = None,
         timeout: float | Timeouts | httpx.Timeout | None = None,
-        max_retries: int = 5,
-        recovery_timeout: float = 60.0,
-        max_event_bytes: int = 16 * 2**20,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT,
+        max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
         allow_http: bool = False,
         http_client: httpx.Client | None = None,
     ) -> None:
@@ -225,7 +233,7 @@ class ChatClient(BaseClient):
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool | None = None,
         keep_session: bool = True,
-        freshness: float = 10.0,
+        freshness: float = DEFAULT_FRESHNESS,
         render: Renderer = render_transcript,
     ) -> TurnStream:
         """Answer the last of `messages`, in the session that they belong to.

@@ -19,6 +19,18 @@ from ._errors import ConfigurationError
 DEFAULT_BASE_URL = "https://api.cloud.llamaindex.ai"
 """LlamaCloud in North America; in Europe it is https://api.cloud.eu.llamaindex.ai."""
 
+DEFAULT_MAX_RETRIES = 5
+"""How often a request is repeated after its first time."""
+
+DEFAULT_RECOVERY_TIMEOUT = 60.0
+"""For how many seconds a turn whose stream broke is looked for in the session's history."""
+
+DEFAULT_MAX_EVENT_BYTES = 16 * 2**20
+"""The most bytes that one event may hold."""
+
+DEFAULT_FRESHNESS = 10.0
+"""After how many seconds what is known of a session must be read again, for another client may have moved it on."""
+
 MAX_INDEXES = 10
 """How many indexes a session may be bound to (the Chat API's own limit)."""
 
@@ -137,9 +149,9 @@ def make_config(
     project_id: str | None = None,
     organization_id: str | None = None,
     timeout: float | Timeouts | httpx.Timeout | None = None,
-    max_retries: int = 5,
-    recovery_timeout: float = 60.0,
-    max_event_bytes: int = 16 * 2**20,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT,
+    max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
     allow_http: bool = False,
 ) -> ClientConfig:
     """Check the arguments, and fill in from the environment what they leave open.
