@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.output_parsers import StrOutputParser
 
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory, as_turns
-from langchain_ext._blocks import message_of
+from langchain_ext._converter import message_of
 from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, Text, Turn
 from llama_cloud_chat._turn.events import parse_event
 from llama_cloud_chat.notebook import ashow, show, to_html
