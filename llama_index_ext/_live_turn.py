@@ -143,7 +143,7 @@ class LiveTurn:
         with self._watched() as place:
             self._conversation.wait(place)
             messages, options = self._question()
-            with self._watch(self._clients.client.converse(messages, **options)) as stream:
+            with self._follow(self._clients.client.converse(messages, **options)) as stream:
                 if self._is_cut:
                     return
                 for event in stream:
@@ -156,7 +156,7 @@ class LiveTurn:
         with self._watched() as place:
             await self._conversation.wait_async(place)
             messages, options = self._question()
-            async with self._watch(self._clients.async_client.converse(messages, **options)) as stream:
+            async with self._follow(self._clients.async_client.converse(messages, **options)) as stream:
                 if self._is_cut:
                     return
                 async for event in stream:
@@ -182,7 +182,7 @@ class LiveTurn:
         messages, session_id = self._conversation.question(self._new)
         return messages, {**self._options, "session_id": session_id}
 
-    def _watch(self, stream: S) -> S:
+    def _follow(self, stream: S) -> S:
         self._stream = stream
         self.turn = stream.turn
         return stream
