@@ -11,7 +11,8 @@ Examples:
 
 from langchain_core.messages.block_translators import register_translator
 
-from ._blocks import PROVIDER, unfold
+from ._blocks import unfold
+from ._metadata import PROVIDER
 from .chat_models import ChatLlamaCloud
 from .documents import sources_as_documents
 from .history import LlamaCloudChatMessageHistory

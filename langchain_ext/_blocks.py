@@ -1,4 +1,4 @@
-"""A turn as LangChain shows it: content blocks, metadata, and the message that holds them.
+"""A turn as content blocks: read piece by piece from its events, live or afterwards, and kept beside the text.
 
 An answer's `content` is its text, one string, unless `output_version="v1"` asks for blocks. The other blocks then
 lie in `additional_kwargs`, each text block among them as a marker that says where in the string it starts;
@@ -8,17 +8,25 @@ are added up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import UsageMetadata
 
-from llama_cloud_chat import Attachment, Source, Text, Thinking, ToolCall, ToolResult, ToolRun, Turn, Usage
+from llama_cloud_chat import (
+    Attachment,
+    Event,
+    Stop,
+    Text,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    ToolRun,
+    Turn,
+)
 
-PROVIDER = "llama_cloud"
-MODEL_NAME = "llama-cloud-chat"
 BLOCKS_KEY = "llama_cloud_blocks"
 
 Block: TypeAlias = dict[str, Any]
@@ -66,99 +74,106 @@ def _coordinates(attachment: Attachment) -> dict[str, str]:
     return {name: value for name, value in asdict(attachment).items() if value is not None}
 
 
-def blocks_of(turn: Turn, stop: Sequence[str] | None = None) -> Iterator[Block]:
-    """Yield the blocks of a turn, in event order, up to the first of the `stop` sequences."""
-    said: set[type] = set()
-    index = 0
-    for event in turn.events:
-        if isinstance(event, (Text, Thinking)):
-            if not event.content:
-                continue
-            content = "\n\n" + event.content if type(event) in said else event.content
-            said.add(type(event))
-            if isinstance(event, Thinking):
-                yield reasoning_block(content, index)
-            else:
-                end = find_stop(content, stop or ())
-                if end is not None:
-                    if end > 0:
-                        yield text_block(content[:end], index)
-                    return
-                yield text_block(content, index)
-        elif isinstance(event, ToolCall):
-            yield call_block(event, index)
-        elif isinstance(event, ToolResult):
-            yield result_block(event, index)
+class BlockReader:
+    """Turns events into pieces of content blocks, numbered in the order in which the blocks appear."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+
+    def feed(self, event: Event) -> Sequence[Block]:
+        """Return the pieces that an event adds."""
+        make = _MAKERS.get(type(event))
+        return () if make is None else (make(event, self.number(event.index)),)  # type: ignore[union-attr]
+
+    def flush(self) -> Sequence[Block]:
+        """Return what was held back."""
+        return ()
+
+    def number(self, position: int) -> int:
+        """Return the number of the block that stands at `position` among the turn's events."""
+        return self._numbers.setdefault(position, len(self._numbers))
+
+
+_MAKERS: dict[type, Callable[[Any, int], Block]] = {
+    TextDelta: lambda delta, index: text_block(delta.content, index),
+    ThinkingDelta: lambda delta, index: reasoning_block(delta.content, index),
+    ToolCall: call_block,
+    ToolResult: result_block,
+}
+
+
+class CuttingReader(BlockReader):
+    """Ends with the text before the first stop sequence. What may be the beginning of one is held back.
+
+    A sequence is looked for within each segment, blank line included.
+    """
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        super().__init__()
+        self._stop = [sequence for sequence in stop if sequence]
+        self._is_done = False
+        self._position = -1
+        self._held = ""
+
+    def feed(self, event: Event) -> Sequence[Block]:
+        """Return the pieces that an event adds, and those it shows to be no stop sequence."""
+        if self._is_done:
+            return ()
+        held = self.flush() if self._is_over(event) else ()
+        return [*held, *(self._cut(event) if isinstance(event, TextDelta) else super().feed(event))]
+
+    def flush(self) -> Sequence[Block]:
+        """Return what was held back; it turned out to begin no stop sequence."""
+        held, self._held = self._held, ""
+        return [text_block(held, self.number(self._position))] if held else ()
+
+    def _is_over(self, event: Event) -> bool:
+        """Whether the segment that holds something back is complete: the event says so, or begins another block."""
+        if isinstance(event, Text):
+            return event.index == self._position
+        return isinstance(event, Stop) or (type(event) in _MAKERS and self._begins_block(event.index))  # type: ignore[union-attr]
+
+    def _begins_block(self, position: int) -> bool:
+        return position != self._position and position not in self._numbers
+
+    def _cut(self, delta: TextDelta) -> Sequence[Block]:
+        self._position = delta.index
+        text = self._held + delta.content
+        end = self._find_stop(text)
+        if end is not None:
+            self._is_done, self._held = True, ""
         else:
-            continue
-        index += 1
+            end = len(text) - self._suspicious(text)
+            self._held = text[end:]
+        return [text_block(text[:end], self.number(delta.index))] if end else ()
+
+    def _find_stop(self, text: str) -> int | None:
+        """Return where the first of the stop sequences begins; None if there is none of them."""
+        return min((start for sequence in self._stop if (start := text.find(sequence)) >= 0), default=None)
+
+    def _suspicious(self, text: str) -> int:
+        """Return how many characters at the end of `text` may begin a stop sequence."""
+        longest = max((len(sequence) for sequence in self._stop), default=1) - 1
+        for count in range(min(longest, len(text)), 0, -1):
+            if any(sequence.startswith(text[-count:]) for sequence in self._stop):
+                return count
+        return 0
 
 
-def find_stop(text: str, stop: Sequence[str]) -> int | None:
-    """Return where the first of the `stop` sequences begins; None if there is none of them."""
-    places = [place for sequence in stop if sequence and (place := text.find(sequence)) >= 0]
-    return min(places, default=None)
+def block_reader(stop: Sequence[str] | None) -> BlockReader:
+    """Return what reads a turn up to the first of the `stop` sequences, if there are any."""
+    return CuttingReader(stop) if stop else BlockReader()
 
 
-def message_of(turn: Turn, *, stop: Sequence[str] | None = None, output_version: str | None = None) -> AIMessage:
-    """Return a turn's answer as a message."""
-    metadata = {**opening_metadata(turn), **closing_metadata(turn)}
-    blocks = list(blocks_of(turn, stop))
-    usage = usage_metadata(turn.usage)
-    if output_version == "v1":
-        metadata["output_version"] = "v1"
-        content: list[str | dict[Any, Any]] = [*blocks]
-        return AIMessage(content, id=message_id(turn), response_metadata=metadata, usage_metadata=usage)
-    text, kept = _fold(blocks)
-    return AIMessage(
-        text,
-        id=message_id(turn),
-        additional_kwargs={BLOCKS_KEY: kept} if kept else {},
-        response_metadata=metadata,
-        usage_metadata=usage,
-    )
-
-
-def message_id(turn: Turn) -> str:
-    """Return the id of a turn's answer: the same whichever way, and however often, it is read."""
-    return f"{PROVIDER}-{turn.session_id}-{turn.number}"
-
-
-def opening_metadata(turn: Turn) -> dict[str, Any]:
-    """Return what an answer's first chunk says: where it stands, so that even a part of it can be continued."""
-    return {"model_provider": PROVIDER, "session_id": turn.session_id, "turn": turn.number}
-
-
-def closing_metadata(turn: Turn) -> dict[str, Any]:
-    """Return what is known only at the end. Each key is on one chunk alone, for adding chunks up joins strings."""
-    return {
-        "model_provider": PROVIDER,
-        "model_name": MODEL_NAME,
-        "duration_ms": turn.usage.duration_ms,
-        "skipped_index_ids": list(turn.skipped_index_ids),
-        "sources": source_dicts(turn.sources),
-        **_failing(turn),
-    }
-
-
-def _failing(turn: Turn) -> dict[str, Any]:
-    """Return what a history says of a turn that came to no good end."""
-    if turn.is_error:
-        return {"error": turn.error or ""}
-    return {} if turn.is_complete else {"is_complete": False}
-
-
-def source_dicts(sources: Iterable[Source]) -> list[dict[str, Any]]:
-    """Return sources as plain dicts, which checkpoints and traces can hold."""
-    return [asdict(source) for source in sources]
-
-
-def usage_metadata(usage: Usage) -> UsageMetadata | None:
-    """Return a turn's token counts; None if the service gave none."""
-    read, written = usage.total_input_tokens, usage.total_output_tokens
-    if read is None and written is None:
-        return None
-    return UsageMetadata(input_tokens=read or 0, output_tokens=written or 0, total_tokens=(read or 0) + (written or 0))
+def blocks_of(turn: Turn, stop: Sequence[str] | None = None) -> list[Block]:
+    """Return the blocks of a turn, in event order, up to the first of the `stop` sequences."""
+    reader = block_reader(stop)
+    blocks: dict[int, Block] = {}
+    for piece in (*(piece for event in turn.deltas() for piece in reader.feed(event)), *reader.flush()):
+        begun = blocks.setdefault(piece["index"], piece)
+        if begun is not piece:  # the rest of a text whose end could have been a stop sequence
+            begun["text"] += piece["text"]
+    return list(blocks.values())
 
 
 def text_marker(index: int, start: int) -> Block:
@@ -166,7 +181,8 @@ def text_marker(index: int, start: int) -> Block:
     return {"type": "text", "index": index, "start": start}
 
 
-def _fold(blocks: Sequence[Block]) -> tuple[str, list[Block]]:
+def fold(blocks: Sequence[Block]) -> tuple[str, list[Block]]:
+    """Return the text of blocks, and what is kept beside it: the others, and a marker for each that is text."""
     texts: list[str] = []
     kept: list[Block] = []
     length = 0

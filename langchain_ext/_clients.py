@@ -8,73 +8,31 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
 
-from llama_cloud_chat import AsyncChatClient, ChatClient
+from llama_cloud_chat import AsyncChatClient, ChatClient, ClientPair
 
-
-class Clients:
-    """A client and its twin.
-
-    Attributes:
-        sync_client: For threads.
-        async_client: For asyncio.
-    """
-
-    def __init__(self, sync_client: ChatClient, async_client: AsyncChatClient) -> None:
-        self.sync_client = sync_client
-        self.async_client = async_client
-
-    def __copy__(self) -> Clients:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Clients:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _from_pickle, (self.sync_client,)
-
-
-_shared: weakref.WeakValueDictionary[Hashable, Clients] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[Hashable, ClientPair] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def clients_for(client: ChatClient | None, async_client: AsyncChatClient | None, **settings: Any) -> Clients:
-    """Return the clients to use: those given, each the other's twin where one is missing, else shared ones.
+def shared_clients(
+    client: ChatClient | None, async_client: AsyncChatClient | None, make: Callable[[], ChatClient] = ChatClient
+) -> ClientPair:
+    """Return the pair of the clients that are given, else the one pair of all that are made alike.
 
     Args:
         client: The user's client.
         async_client: The user's async client.
-        **settings: What a `ChatClient` takes, for where neither is given.
+        make: Makes the client where neither is given.
 
     Raises:
-        ConfigurationError: The settings cannot work.
+        ConfigurationError: It cannot be made.
     """
-    if client is not None or async_client is not None:
-        return _share((id(client), id(async_client)), client, async_client)
-    made = ChatClient(**settings)
-    # Two configurations that differ in their key alone compare equal.
-    clients = _share((made.config, made.config.api_key.get_secret_value()), made, None)
-    if clients.sync_client is made:
-        weakref.finalize(clients, made.close)
-    return clients
-
-
-def _share(key: Hashable, client: ChatClient | None, async_client: AsyncChatClient | None) -> Clients:
+    pair = ClientPair(client, async_client, make)
+    key: Hashable = id(client), id(async_client)
+    if client is None and async_client is None:
+        config = pair.client.config
+        key = config, config.api_key.get_secret_value()  # two that differ in their key alone compare equal
     with _lock:
-        clients = _shared.get(key)
-        if clients is None:
-            clients = _shared[key] = _pair(client, async_client)
-        return clients
-
-
-def _pair(client: ChatClient | None, async_client: AsyncChatClient | None) -> Clients:
-    if client is not None:
-        return Clients(client, async_client or client.as_async())
-    assert async_client is not None
-    return Clients(async_client.as_sync(), async_client)
-
-
-def _from_pickle(client: ChatClient) -> Clients:
-    return Clients(client, client.as_async())
+        return _shared.setdefault(key, pair)

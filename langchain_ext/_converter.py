@@ -1,5 +1,6 @@
-"""From the core's events to what LangChain streams: pure, an event in, what it adds out.
+"""From the core's turns and events to what LangChain gives: whole messages, chunks, or protocol events. Pure.
 
+    turn   -> blocks_of   -> content blocks           -> message_of     -> messages of `invoke` and of histories
     events -> BlockReader -> pieces of content blocks -> ChunkWriter    -> chunks of `stream` and `astream`
                                                       -> ProtocolWriter -> events of `stream_events(version="v3")`
 
@@ -9,119 +10,38 @@ stream breaks off; `finish`, once everything is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from llama_cloud_chat import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Turn
+from llama_cloud_chat import Event, Text, Thinking, Turn
 
-from ._blocks import (
-    BLOCKS_KEY,
-    MODEL_NAME,
-    PROVIDER,
-    Block,
-    call_block,
-    closing_metadata,
-    find_stop,
-    message_id,
-    opening_metadata,
-    reasoning_block,
-    result_block,
-    text_block,
-    text_marker,
-    usage_metadata,
-)
+from ._blocks import BLOCKS_KEY, Block, block_reader, blocks_of, fold, text_marker
+from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, message_id, opening_metadata, usage_metadata
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class BlockReader:
-    """Turns events into pieces of content blocks, numbered in the order in which the blocks appear."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[int, int] = {}
-
-    def feed(self, event: Event) -> Sequence[Block]:
-        """Return the pieces that an event adds."""
-        make = _MAKERS.get(type(event))
-        return () if make is None else (make(event, self.number(event.index)),)  # type: ignore[union-attr]
-
-    def flush(self) -> Sequence[Block]:
-        """Return what was held back."""
-        return ()
-
-    def number(self, place: int) -> int:
-        """Return the number of the block that stands at `place` in the turn's events."""
-        return self._numbers.setdefault(place, len(self._numbers))
-
-
-_MAKERS: dict[type, Callable[[Any, int], Block]] = {
-    TextDelta: lambda delta, index: text_block(delta.content, index),
-    ThinkingDelta: lambda delta, index: reasoning_block(delta.content, index),
-    ToolCall: call_block,
-    ToolResult: result_block,
-}
-
-
-class CuttingReader(BlockReader):
-    """Ends with the text before the first stop sequence. What may be the beginning of one is held back.
-
-    A sequence is looked for within each segment, blank line included.
-    """
-
-    def __init__(self, stop: Sequence[str]) -> None:
-        super().__init__()
-        self._stop = [sequence for sequence in stop if sequence]
-        self._is_done = False
-        self._place = -1
-        self._held = ""
-
-    def feed(self, event: Event) -> Sequence[Block]:
-        """Return the pieces that an event adds, and those it shows to be no stop sequence."""
-        if self._is_done:
-            return ()
-        held = self.flush() if self._is_over(event) else ()
-        return [*held, *(self._cut(event) if isinstance(event, TextDelta) else super().feed(event))]
-
-    def flush(self) -> Sequence[Block]:
-        """Return what was held back; it turned out to begin no stop sequence."""
-        held, self._held = self._held, ""
-        return [text_block(held, self.number(self._place))] if held else ()
-
-    def _is_over(self, event: Event) -> bool:
-        """Whether the segment that holds something back is complete: the event says so, or begins another block."""
-        if isinstance(event, Text):
-            return event.index == self._place
-        return isinstance(event, Stop) or (type(event) in _MAKERS and self._begins_block(event.index))  # type: ignore[union-attr]
-
-    def _begins_block(self, place: int) -> bool:
-        return place != self._place and place not in self._numbers
-
-    def _cut(self, delta: TextDelta) -> Sequence[Block]:
-        self._place = delta.index
-        text = self._held + delta.content
-        end = find_stop(text, self._stop)
-        if end is not None:
-            self._is_done, self._held = True, ""
-        else:
-            end = len(text) - self._suspicious(text)
-            self._held = text[end:]
-        return [text_block(text[:end], self.number(delta.index))] if end else ()
-
-    def _suspicious(self, text: str) -> int:
-        """Return how many characters at the end of `text` may begin a stop sequence."""
-        longest = max((len(sequence) for sequence in self._stop), default=1) - 1
-        for count in range(min(longest, len(text)), 0, -1):
-            if any(sequence.startswith(text[-count:]) for sequence in self._stop):
-                return count
-        return 0
-
-
-def _reader(stop: Sequence[str] | None) -> BlockReader:
-    return CuttingReader(stop) if stop else BlockReader()
+def message_of(turn: Turn, *, stop: Sequence[str] | None = None, output_version: str | None = None) -> AIMessage:
+    """Return a turn's answer as a message."""
+    metadata = {**opening_metadata(turn), **closing_metadata(turn)}
+    blocks = blocks_of(turn, stop)
+    usage = usage_metadata(turn.usage)
+    if output_version == "v1":
+        metadata["output_version"] = "v1"
+        content: list[str | dict[Any, Any]] = [*blocks]
+        return AIMessage(content, id=message_id(turn), response_metadata=metadata, usage_metadata=usage)
+    text, kept = fold(blocks)
+    return AIMessage(
+        text,
+        id=message_id(turn),
+        additional_kwargs={BLOCKS_KEY: kept} if kept else {},
+        response_metadata=metadata,
+        usage_metadata=usage,
+    )
 
 
 class ChunkWriter:
@@ -135,7 +55,7 @@ class ChunkWriter:
 
     def __init__(self, turn: Turn, stop: Sequence[str] | None, output_version: str | None) -> None:
         self._turn = turn
-        self._reader = _reader(stop)
+        self._reader = block_reader(stop)
         self._is_v1 = output_version == "v1"
         self._id = ""
         self._length = 0
@@ -230,7 +150,7 @@ class ProtocolWriter:
 
     def __init__(self, turn: Turn, stop: Sequence[str] | None) -> None:
         self._turn = turn
-        self._reader = _reader(stop)
+        self._reader = block_reader(stop)
         self._is_started = False
         self._wire_indexes = 0
         self._open: dict[int, _OpenBlock] = {}

@@ -1,4 +1,4 @@
-"""LangChain's messages as the core sees them: who said which text, and where an answer stands."""
+"""LangChain's messages as the core takes them: who said which text, and where an answer stands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from llama_cloud_chat import Message
+from llama_cloud_chat import Anchor, Message
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -57,11 +57,9 @@ def to_core(messages: Sequence[BaseMessage]) -> list[Message]:
     return converted
 
 
-def standing(message: BaseMessage) -> tuple[str | None, int | None]:
-    """Return the session and the turn that an answer was given in, as far as it says."""
-    session_id, turn = message.response_metadata.get("session_id"), message.response_metadata.get("turn")
-    is_turn = isinstance(turn, int) and not isinstance(turn, bool)
-    return session_id if isinstance(session_id, str) else None, turn if is_turn else None
+def anchor_of(message: BaseMessage) -> Anchor:
+    """Return where an answer stands, as far as it says."""
+    return Anchor.read(message.response_metadata)
 
 
 def _convert(message: BaseMessage) -> Message:
@@ -69,9 +67,9 @@ def _convert(message: BaseMessage) -> Message:
     name = message.name or None
     if role != "assistant":
         return Message(role, _plain_text(message), name)
-    session_id, turn = standing(message)
+    anchor = anchor_of(message)
     # What else an answer holds (reasoning, tool reports, another model's pictures) is not part of what was said.
-    return Message(role, str(message.text), name, session_id, turn)
+    return Message(role, str(message.text), name, anchor.session_id, anchor.turn)
 
 
 def _role(message: BaseMessage) -> Role:

@@ -16,13 +16,26 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from typing_extensions import Self
 
-from llama_cloud_chat import AsyncChatClient, AsyncTurnStream, ChatClient, ChatError, Event, Timeouts, TurnStream
+from llama_cloud_chat import (
+    DEFAULT_FRESHNESS,
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_RECOVERY_TIMEOUT,
+    AsyncChatClient,
+    AsyncTurnStream,
+    ChatClient,
+    ChatError,
+    ClientPair,
+    ConverseOptions,
+    Event,
+    Timeouts,
+    TurnStream,
+)
 
-from ._blocks import MODEL_NAME, PROVIDER, message_of
 from ._callbacks import areport_tool, report_tool
-from ._clients import Clients, clients_for
-from ._converter import ChunkWriter, ProtocolWriter
+from ._clients import shared_clients
+from ._converter import ChunkWriter, ProtocolWriter, message_of
 from ._messages import to_core
+from ._metadata import MODEL_NAME, PROVIDER
 
 T = TypeVar("T")
 
@@ -104,23 +117,30 @@ class ChatLlamaCloud(BaseChatModel):
     require_all_indexes: bool | None = None
     keep_sessions: bool = True
     timeout: float | Timeouts | httpx.Timeout | None = None
-    max_retries: int = 5
-    recovery_timeout: float = 60.0
-    freshness: float = 10.0
+    max_retries: int = DEFAULT_MAX_RETRIES
+    recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT
+    freshness: float = DEFAULT_FRESHNESS
     client: ChatClient | None = Field(default=None, exclude=True, repr=False)
     async_client: AsyncChatClient | None = Field(default=None, exclude=True, repr=False)
 
     # The framework's global cache knows nothing of sessions: two conversations would share an answer.
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
 
-    _clients: Clients = PrivateAttr()
+    _clients: ClientPair = PrivateAttr()
 
     @model_validator(mode="after")
     def _set_up_clients(self) -> Self:
-        self._clients = clients_for(
-            self.client,
-            self.async_client,
-            api_key=self.llama_cloud_api_key,
+        self._clients = shared_clients(self.client, self.async_client, self._make_client)
+        config = self._clients.client.config
+        self.llama_cloud_api_key = config.api_key
+        self.base_url = config.base_url
+        self.project_id = config.project_id
+        self.organization_id = config.organization_id
+        return self
+
+    def _make_client(self) -> ChatClient:
+        return ChatClient(
+            self.llama_cloud_api_key,
             base_url=self.base_url,
             project_id=self.project_id,
             organization_id=self.organization_id,
@@ -128,12 +148,6 @@ class ChatLlamaCloud(BaseChatModel):
             max_retries=self.max_retries,
             recovery_timeout=self.recovery_timeout,
         )
-        config = self._clients.sync_client.config
-        self.llama_cloud_api_key = config.api_key
-        self.base_url = config.base_url
-        self.project_id = config.project_id
-        self.organization_id = config.organization_id
-        return self
 
     @property
     def api_key(self) -> SecretStr | None:
@@ -270,12 +284,12 @@ class ChatLlamaCloud(BaseChatModel):
         return _adeliver(stream, ProtocolWriter(stream.turn, stop), run_manager)
 
     def _ask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> TurnStream:
-        return self._clients.sync_client.converse(to_core(messages), **self._how_to_ask(kwargs))
+        return self._clients.client.converse(to_core(messages), **self._how_to_ask(kwargs))
 
     def _aask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> AsyncTurnStream:
         return self._clients.async_client.converse(to_core(messages), **self._how_to_ask(kwargs))
 
-    def _how_to_ask(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _how_to_ask(self, kwargs: dict[str, Any]) -> ConverseOptions:
         _refuse_tools(kwargs.get("tools"))
         return {
             "session_id": kwargs.get("session_id", self.session_id),

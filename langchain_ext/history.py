@@ -10,9 +10,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, NotFoundError, Turn
 
-from ._blocks import message_of
-from ._clients import clients_for
-from ._messages import standing
+from ._clients import shared_clients
+from ._converter import message_of
+from ._messages import anchor_of
 
 
 class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
@@ -60,7 +60,7 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
         output_version: str | None = None,
     ) -> None:
         self.session_id = session_id
-        self._clients = clients_for(client, async_client)
+        self._clients = shared_clients(client, async_client)
         self._output_version = output_version
         self._is_cleared = False
 
@@ -97,7 +97,7 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
     def clear(self) -> None:
         """Delete the session."""
         with contextlib.suppress(NotFoundError):
-            self._clients.sync_client.delete(self.session_id)
+            self._clients.client.delete(self.session_id)
         self._is_cleared = True
 
     async def aclear(self) -> None:
@@ -107,7 +107,7 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
         self._is_cleared = True
 
     def _turns(self) -> list[Turn]:
-        return [] if self._is_cleared else self._clients.sync_client.retrieve(self.session_id).turns
+        return [] if self._is_cleared else self._clients.client.retrieve(self.session_id).turns
 
     async def _aturns(self) -> list[Turn]:
         return [] if self._is_cleared else (await self._clients.async_client.retrieve(self.session_id)).turns
@@ -123,7 +123,7 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
     def _refuse(self, foreign: BaseMessage | None) -> None:
         if foreign is None:
             return
-        given_in, _ = standing(foreign)
+        given_in = anchor_of(foreign).session_id
         where = f" It was given in session {given_in!r}." if given_in else ""
         raise ValueError(
             f"A {foreign.type} message is not part of session {self.session_id!r} and cannot be added to it:{where} "
@@ -147,7 +147,7 @@ def _first_foreign(messages: Sequence[BaseMessage], session_id: str, turns: Sequ
 
 
 def _is_answer(message: AIMessage, session_id: str, turns: Sequence[Turn]) -> bool:
-    given_in, _ = standing(message)
+    given_in = anchor_of(message).session_id
     if given_in is not None:
         return given_in == session_id
     return any(turn.text == message.text for turn in turns)

@@ -12,10 +12,10 @@ from langchain_core.tools.base import ArgsSchema
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, Message, Turn
+from llama_cloud_chat import AsyncChatClient, ChatClient, ClientPair, ConverseOptions, Message, Turn
 
-from ._blocks import source_dicts
-from ._clients import Clients, clients_for
+from ._clients import shared_clients
+from ._metadata import source_dicts
 
 _MOST_THREADS = 10_000
 
@@ -103,18 +103,18 @@ class LlamaCloudChatTool(BaseTool):
     client: ChatClient | None = Field(default=None, exclude=True, repr=False)
     async_client: AsyncChatClient | None = Field(default=None, exclude=True, repr=False)
 
-    _clients: Clients = PrivateAttr()
+    _clients: ClientPair = PrivateAttr()
     _threads: _Threads = PrivateAttr(default_factory=_Threads)
 
     @model_validator(mode="after")
     def _set_up_clients(self) -> Self:
-        self._clients = clients_for(self.client, self.async_client)
+        self._clients = shared_clients(self.client, self.async_client)
         return self
 
     def _run(self, question: str, config: RunnableConfig) -> tuple[str, list[dict[str, Any]]]:
         thread = self._thread_of(config)
         messages = [*self._threads.recall(thread), Message("user", question)]
-        with self._clients.sync_client.converse(messages, **self._how_to_ask()) as stream:
+        with self._clients.client.converse(messages, **self._how_to_ask()) as stream:
             for _ in stream:
                 pass
         return self._conclude(thread, messages, stream.turn)
@@ -131,7 +131,7 @@ class LlamaCloudChatTool(BaseTool):
         thread_id = (config.get("configurable") or {}).get("thread_id")
         return None if thread_id is None or self.session_per == "call" else str(thread_id)
 
-    def _how_to_ask(self) -> dict[str, Any]:
+    def _how_to_ask(self) -> ConverseOptions:
         return {"index_ids": self.index_ids, "keep_session": self.keep_sessions}
 
     def _conclude(self, thread: str | None, messages: list[Message], turn: Turn) -> tuple[str, list[dict[str, Any]]]:

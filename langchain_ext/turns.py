@@ -8,10 +8,23 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from llama_cloud_chat import Attachment, Event, Stop, Text, Thinking, ToolCall, ToolResult, Turn, UnknownEvent, Usage
+from llama_cloud_chat import (
+    Anchor,
+    Attachment,
+    Event,
+    Stop,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Turn,
+    UnknownEvent,
+    Usage,
+)
 
-from ._blocks import PROVIDER, Block
-from ._messages import standing
+from ._blocks import Block
+from ._messages import anchor_of
+from ._metadata import PROVIDER
 
 
 def as_turns(messages: BaseMessage | Sequence[BaseMessage]) -> list[Turn]:
@@ -46,11 +59,11 @@ def as_turns(messages: BaseMessage | Sequence[BaseMessage]) -> list[Turn]:
 
 def _turn(asked: Sequence[str], answers: Sequence[BaseMessage]) -> Turn:
     last = answers[-1] if answers else None
-    session_id, number = (None, None) if last is None else standing(last)
+    anchor = Anchor() if last is None else anchor_of(last)
     events = [event for answer in answers for event in _events(answer)]
     if isinstance(last, AIMessage) and not _is_partial(last):
         events.append(_stop(last))
-    return Turn.from_events("\n\n".join(asked), events, session_id=session_id, number=number)
+    return Turn.from_events("\n\n".join(asked), events, session_id=anchor.session_id, number=anchor.turn)
 
 
 def _is_partial(message: AIMessage) -> bool:

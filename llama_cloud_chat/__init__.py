@@ -15,7 +15,15 @@ from . import _moved
 from ._async_client import AsyncChatClient, AsyncChatSession
 from ._async_stream import AsyncTurnStream
 from ._client import ChatClient, ChatSession
-from ._config import ClientConfig, Timeouts
+from ._client_pair import ClientPair
+from ._config import (
+    DEFAULT_FRESHNESS,
+    DEFAULT_MAX_EVENT_BYTES,
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_RECOVERY_TIMEOUT,
+    ClientConfig,
+    Timeouts,
+)
 from ._errors import (
     APIConnectionError,
     APIStatusError,
@@ -38,7 +46,7 @@ from ._errors import (
 from ._ledgers.memory import MemoryLedger
 from ._ledgers.sqlite import SqliteLedger
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
-from ._session.conversation import Message
+from ._session.conversation import Anchor, ConverseOptions, Message
 from ._session.folding import render_transcript
 from ._session.ledger import Hold, Ledger, Note, SessionCount
 from ._stream import TurnStream
@@ -62,10 +70,11 @@ from ._version import __version__
 
 _moved.keep_former_names()
 
-__all__ = [
+__all__ = [  # noqa: RUF022  # by the alphabet
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "Anchor",
     "AsyncChatClient",
     "AsyncChatSession",
     "AsyncTurnStream",
@@ -75,8 +84,14 @@ __all__ = [
     "ChatError",
     "ChatSession",
     "ClientConfig",
+    "ClientPair",
     "ConfigurationError",
     "ConflictError",
+    "ConverseOptions",
+    "DEFAULT_FRESHNESS",
+    "DEFAULT_MAX_EVENT_BYTES",
+    "DEFAULT_MAX_RETRIES",
+    "DEFAULT_RECOVERY_TIMEOUT",
     "Event",
     "Hold",
     "InternalServerError",

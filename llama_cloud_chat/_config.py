@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://api.cloud.llamaindex.ai"
 """LlamaCloud in North America; in Europe it is https://api.cloud.eu.llamaindex.ai."""
 
+DEFAULT_MAX_RETRIES = 5
+"""How often a request is repeated after its first time."""
+
+DEFAULT_RECOVERY_TIMEOUT = 60.0
+"""For how many seconds a turn whose stream broke is looked for in the session's history."""
+
+DEFAULT_MAX_EVENT_BYTES = 16 * 2**20
+"""The most bytes that one event may hold."""
+
+DEFAULT_FRESHNESS = 10.0
+"""After how many seconds what is known of a session must be read again, for another client may have moved it on."""
+
 MAX_INDEXES = 10
 """How many indexes a session may be bound to (the Chat API's own limit)."""
 

@@ -9,8 +9,8 @@ Examples:
     >>> answer.source_nodes[0].node.metadata["file_name"]
     'leave.md'
 
-The parts share one way of reading a turn (`_live_turn.py`), one converter (`_converter.py`) and one tracer
-(`_tracing.py`); which session a conversation goes on in is the core's decision.
+The parts share one way of reading a turn (`_live_turn.py`), of taking messages in (`_messages.py`) and giving answers
+out (`_converter.py`), and one tracer (`_tracing.py`); which session a conversation goes on in is the core's decision.
 """
 
 from ._answers import (

@@ -13,7 +13,8 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from llama_cloud_chat import Message, SessionBusyError, Turn
 
-from ._converter import answer_message, history_messages, to_core
+from ._converter import answer_message, history_messages
+from ._messages import to_core
 
 
 class Place:
@@ -47,20 +48,20 @@ class Conversation:
         self._queue: deque[Place] = deque()
 
     @property
-    def is_known(self) -> bool:
-        """Whether everything that was said is known here; a resumed session must be read first."""
-        return self._past is not None
+    def unread_session_id(self) -> str | None:
+        """The session that is resumed and must be read before `messages` is whole; None once it was."""
+        return self.session_id if self._past is None else None
 
-    def learn(self, turns: Sequence[Turn]) -> None:
-        """Take note of what was read of a resumed session."""
+    def take_history(self, turns: Sequence[Turn]) -> None:
+        """Take up what was read of a resumed session."""
         if self._past is None:
             self._past = list(turns)
 
     def question(self, new: Sequence[ChatMessage]) -> tuple[list[Message], str | None]:
         """Return what to ask with: messages, and the session to ask them on if it is decided already."""
         if self.session_id is not None:
-            return [to_core(message) for message in new], self.session_id
-        return [to_core(message) for message in (*self._messages, *new)], None
+            return to_core(new), self.session_id
+        return to_core((*self._messages, *new)), None
 
     def note(self, prompt: ChatMessage, turn: Turn) -> None:
         """Take note of a turn that has begun; it grows by itself."""
@@ -68,7 +69,7 @@ class Conversation:
         self.session_id = turn.session_id
 
     def messages(self) -> list[ChatMessage]:
-        """Return what was said so far, as far as it is known."""
+        """Return what was said so far, without the past of a session that was not read."""
         first = self._since[0][1].number if self._since else None
         past = [turn for turn in self._past or () if first is None or turn.number is None or turn.number < first]
         said = [*copy.deepcopy(self._messages), *history_messages(past)]
@@ -82,7 +83,7 @@ class Conversation:
     def __reduce__(self) -> tuple[type[Conversation], tuple[list[ChatMessage], str | None]]:
         # In a copy the messages say where it stands, so that it forks if this one goes on first. A session that was
         # never read is still a session and nothing else.
-        return Conversation, (self.messages(), None) if self.is_known else ([], self.session_id)
+        return Conversation, (self.messages(), None) if self._past is not None else ([], self.session_id)
 
     def queue_up(self) -> Place:
         """Take a place in the queue."""

@@ -1,4 +1,4 @@
-"""What the core says, in LlamaIndex's words, and back. Pure: nothing here reads, waits or asks."""
+"""From the core's turns and events to what LlamaIndex gives: messages, nodes, tools' outputs. Pure."""
 
 from __future__ import annotations
 
@@ -16,51 +16,23 @@ from llama_index.core.tools import ToolOutput
 from llama_cloud_chat import (
     ChatClient,
     Event,
-    Message,
     Source,
     Text,
     Thinking,
     ToolCall,
-    ToolResult,
     ToolRun,
     Turn,
 )
 
+from ._messages import user_message
 from ._page_images import page_images
 
 # The oldest llama-index-core that is supported has neither; history messages then hold text alone.
 ThinkingBlock: Any = getattr(llms, "ThinkingBlock", None)
 ToolCallBlock: Any = getattr(llms, "ToolCallBlock", None)
 
-_ROLES = {
-    MessageRole.SYSTEM: "system",
-    MessageRole.DEVELOPER: "system",
-    MessageRole.USER: "user",
-    MessageRole.TOOL: "tool",
-    MessageRole.FUNCTION: "tool",
-}
-
 # What helps a program to find a passage again, but tells a language model nothing.
 _TECHNICAL_KEYS = ["attachments", "end_char", "file_id", "rerank_score", "start_char", "tool_call_id"]
-
-
-def to_core(message: ChatMessage) -> Message:
-    """Read a chat message; `session_id` and `turn` of its `additional_kwargs` say where an answer stands."""
-    extra = message.additional_kwargs
-    role: Any = _ROLES.get(message.role, "assistant")
-    name, session_id, turn = extra.get("name"), extra.get("session_id"), extra.get("turn")
-    return Message(
-        role,
-        message.content or "",
-        name=name if isinstance(name, str) else None,
-        session_id=session_id if isinstance(session_id, str) else None,
-        turn=turn if isinstance(turn, int) and not isinstance(turn, bool) else None,
-    )
-
-
-def user_message(text: str) -> ChatMessage:
-    """Return a message of the user."""
-    return ChatMessage(role=MessageRole.USER, content=text)
 
 
 def answer_message(turn: Turn) -> ChatMessage:
@@ -135,9 +107,9 @@ def source_node(source: Source) -> NodeWithScore:
         "attachments": [asdict(attachment) for attachment in source.attachments] or None,
         "tool_call_id": source.tool_call_id,
     }
-    place = [source.file_id, source.file_name, source.page_start, source.page_end, source.start_char, source.end_char]
+    passage = [source.file_id, source.file_name, source.page_start, source.page_end, source.start_char, source.end_char]
     node = TextNode(
-        id_=str(uuid5(NAMESPACE_URL, json.dumps([*place, source.text]))),
+        id_=str(uuid5(NAMESPACE_URL, json.dumps([*passage, source.text]))),
         text=source.text,
         start_char_idx=source.start_char,
         end_char_idx=source.end_char,
@@ -148,7 +120,7 @@ def source_node(source: Source) -> NodeWithScore:
     return NodeWithScore(node=node, score=source.score)
 
 
-class Answer:
+class Findings:
     """What LlamaIndex shows of a turn beside its text. Its lists grow in place, ahead of the text that uses them.
 
     Args:
@@ -165,30 +137,30 @@ class Answer:
         self.source_nodes: list[NodeWithScore] = []
         self.metadata: dict[str, Any] = {}
         self._image_client = image_client
-        self._runs: dict[str, tuple[ToolRun, ToolOutput]] = {}
+        self._outputs: dict[str, tuple[ToolRun, ToolOutput]] = {}
 
-    def find(self, call_id: str) -> tuple[ToolRun, ToolOutput]:
-        """Return the run of a call that was taken up, and its output."""
-        return self._runs[call_id]
-
-    def take(self, event: ToolCall | ToolResult) -> tuple[ToolRun, ToolOutput, list[NodeWithScore]]:
-        """Take up a call or a result; return the run, its output, and the nodes that the event brought."""
-        known = self._runs.get(event.call_id)
-        if known is None or (isinstance(event, ToolCall) and not known[0].is_uncalled):
-            run = ToolRun(event.call_id, event.name)
-            output = ToolOutput(tool_name=event.name, content="", raw_input={}, raw_output=None)
-            known = self._runs[event.call_id] = run, output
+    def output_of(self, run: ToolRun) -> ToolOutput:
+        """Return the output of a run; it grows with it."""
+        earlier, output = self._outputs.get(run.call_id, (None, None))
+        if output is None or earlier is not run:  # an id may be used again
+            output = ToolOutput(tool_name=run.name, content="", raw_input={}, raw_output=None)
+            self._outputs[run.call_id] = run, output
             self.sources.append(output)
-        run, output = known
-        run.take(event)
+        return output
+
+    def take_call(self, run: ToolRun) -> None:
+        """Take up a call."""
+        self.output_of(run).raw_input = run.arguments
+
+    def take_result(self, run: ToolRun) -> list[NodeWithScore]:
+        """Take up a result; return the nodes that it brought."""
+        output = self.output_of(run)
         output.raw_input = run.arguments
-        if isinstance(event, ToolCall):
-            return run, output, []
         output.raw_output = run.result
         output.blocks = [TextBlock(text=result_text(run.result))]
         nodes = list(self._nodes_of(run))
         self.source_nodes.extend(nodes)
-        return run, output, nodes
+        return nodes
 
     def _nodes_of(self, run: ToolRun) -> Iterable[NodeWithScore]:
         sources = run.sources

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
 
@@ -15,8 +14,11 @@ from llama_cloud_chat import (
     APIConnectionError,
     APIStatusError,
     AsyncTurnStream,
+    ClientPair,
     ConfigurationError,
+    ConverseOptions,
     Event,
+    Message,
     SessionBusyError,
     TextDelta,
     ToolCall,
@@ -25,31 +27,13 @@ from llama_cloud_chat import (
     TurnStream,
 )
 
-from ._clients import Clients
 from ._conversation import Conversation, Place
-from ._converter import Answer
+from ._converter import Findings
 from ._tracing import TurnTrace
 
+S = TypeVar("S", TurnStream, AsyncTurnStream)
+
 _REFUSALS = (APIStatusError, APIConnectionError, ConfigurationError, SessionBusyError)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to ask.
-
-    Attributes:
-        index_ids: The indexes of a new session, or for each prompt on an unbound one.
-        require_all_indexes: Whether an index that cannot be queried fails the turn.
-        keep_sessions: Whether sessions that are opened outlive their turn.
-        freshness: After how many seconds what is known of a session must be read again.
-        page_images: Whether page pictures come along as nodes.
-    """
-
-    index_ids: Sequence[str] | None = None
-    require_all_indexes: bool | None = None
-    keep_sessions: bool = True
-    freshness: float = 10.0
-    page_images: bool = False
 
 
 class LiveTurn:
@@ -59,26 +43,29 @@ class LiveTurn:
         clients: Who asks.
         conversation: What it belongs to.
         new: The messages to ask with; the last one is the user's.
-        options: How to ask.
+        options: How to ask; the conversation says on which session.
         trace: What tracers see of it.
+        page_images: Whether page pictures come along as nodes.
 
     Attributes:
         turn: The turn; it grows.
-        answer: What LlamaIndex shows of it; it grows.
+        findings: What LlamaIndex shows of it beside its text; it grows.
         error: What it failed with.
         is_over: Whether it is complete, let go, or failed.
     """
 
     def __init__(
         self,
-        clients: Clients,
+        clients: ClientPair,
         conversation: Conversation,
         new: Sequence[ChatMessage],
-        options: Options,
+        options: ConverseOptions,
         trace: TurnTrace,
+        *,
+        page_images: bool = False,
     ) -> None:
         self.turn = Turn(new[-1].content or "")
-        self.answer = Answer(clients.sync if options.page_images else None)
+        self.findings = Findings(clients.client if page_images else None)
         self.error: BaseException | None = None
         self.is_over = False
         self._clients = clients
@@ -155,7 +142,8 @@ class LiveTurn:
             return
         with self._watched() as place:
             self._conversation.wait(place)
-            with self._ask(self._clients.sync) as stream:
+            messages, options = self._question()
+            with self._follow(self._clients.client.converse(messages, **options)) as stream:
                 if self._is_cut:
                     return
                 for event in stream:
@@ -167,7 +155,8 @@ class LiveTurn:
             return
         with self._watched() as place:
             await self._conversation.wait_async(place)
-            async with self._ask(self._clients.aio) as stream:
+            messages, options = self._question()
+            async with self._follow(self._clients.async_client.converse(messages, **options)) as stream:
                 if self._is_cut:
                     return
                 async for event in stream:
@@ -189,17 +178,12 @@ class LiveTurn:
         else:
             self._end(None)
 
-    def _ask(self, client: Any) -> Any:
-        """Ask through a client of either kind; return its stream."""
+    def _question(self) -> tuple[list[Message], ConverseOptions]:
         messages, session_id = self._conversation.question(self._new)
-        self._stream = stream = client.converse(
-            messages,
-            session_id=session_id,
-            index_ids=self._options.index_ids,
-            require_all_indexes=self._options.require_all_indexes,
-            keep_session=self._options.keep_sessions,
-            freshness=self._options.freshness,
-        )
+        return messages, {**self._options, "session_id": session_id}
+
+    def _follow(self, stream: S) -> S:
+        self._stream = stream
         self.turn = stream.turn
         return stream
 
@@ -216,17 +200,20 @@ class LiveTurn:
         self._conversation.note(self._new[-1], self.turn)
         if self._place is not None:
             self._conversation.leave(self._place)
-        self.answer.describe(self.turn)
+        self.findings.describe(self.turn)
 
     def _note_delta(self, event: TextDelta) -> None:
         self._trace.receive(event.content)
 
     def _note_call(self, event: ToolCall) -> None:
-        run, _, _ = self.answer.take(event)
+        run = self.turn.run_of(event.call_id)
+        self.findings.take_call(run)
         self._trace.begin_tool(run)
 
     def _note_result(self, event: ToolResult) -> None:
-        self._trace.end_tool(*self.answer.take(event))
+        run = self.turn.run_of(event.call_id)
+        nodes = self.findings.take_result(run)
+        self._trace.end_tool(run, self.findings.output_of(run), nodes)
 
     def _end(self, error: BaseException | None) -> None:
         with self._ending:
@@ -238,7 +225,7 @@ class LiveTurn:
             self._begin()  # nothing came of it, but the service may have taken the prompt
         if self._place is not None:
             self._conversation.leave(self._place)
-        self.answer.describe(self.turn)
+        self.findings.describe(self.turn)
         self._trace.end(self.turn, error)
 
     def close(self) -> None:

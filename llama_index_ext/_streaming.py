@@ -42,8 +42,8 @@ class LlamaCloudStreamingResponse(StreamingAgentChatResponse):
 
     def __init__(self, live: LiveTurn) -> None:
         self._live = live
-        super().__init__(sources=live.answer.sources, source_nodes=live.answer.source_nodes, is_function=False)
-        self.metadata: dict[str, Any] = live.answer.metadata
+        super().__init__(sources=live.findings.sources, source_nodes=live.findings.source_nodes, is_function=False)
+        self.metadata: dict[str, Any] = live.findings.metadata
         # An answer that nobody reads must still end its span.
         weakref.finalize(self, live.close).atexit = False
 

@@ -27,7 +27,9 @@ from pydantic import PrivateAttr
 from llama_cloud_chat import (
     AsyncChatClient,
     ChatClient,
+    ClientPair,
     ConfigurationError,
+    ConverseOptions,
     Event,
     TextDelta,
     ThinkingDelta,
@@ -35,10 +37,10 @@ from llama_cloud_chat import (
     ToolResult,
 )
 
-from ._clients import Clients
 from ._conversation import Conversation
-from ._converter import answer_message, to_core, tracer_usage, user_message
-from ._live_turn import LiveTurn, Options
+from ._converter import answer_message, tracer_usage
+from ._live_turn import LiveTurn
+from ._messages import to_core, user_message
 from ._tracing import trace_turn
 
 # Where a workflow's context keeps which agent goes on in which session, and the session of the latest answer.
@@ -106,8 +108,8 @@ class LlamaCloudAgent(BaseWorkflowAgent):
     A run that fails raises; one that is cancelled closes the connection.
     """
 
-    _clients: Clients = PrivateAttr()
-    _options: Options = PrivateAttr()
+    _clients: ClientPair = PrivateAttr()
+    _options: ConverseOptions = PrivateAttr()
     _first_session_id: str | None = PrivateAttr()
     _made_with: dict[str, Any] = PrivateAttr()
 
@@ -135,13 +137,13 @@ class LlamaCloudAgent(BaseWorkflowAgent):
             llm=llm or _NoLocalModel(),
             **options,
         )
-        self._clients = Clients(client, async_client)
-        self._options = Options(index_ids, require_all_indexes)
+        self._clients = ClientPair(client, async_client)
+        self._options = {"index_ids": index_ids, "require_all_indexes": require_all_indexes}
         self._first_session_id = session_id
         self._made_with = {
             "name": name,
             "description": description,
-            "client": self._clients.sync if async_client is None else client,
+            "client": self._clients.client if async_client is None else client,
             "async_client": async_client,
             "index_ids": index_ids,
             "session_id": session_id,
@@ -226,10 +228,10 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         sessions: dict[str, str] = await ctx.store.get(_SESSIONS, default={})
         messages = [_without_anchor(one) if self._is_anothers(one) else one for one in llm_input]
         conversation = Conversation()
-        if not any(to_core(message).is_anchor for message in messages):
-            known = sessions.get(self.name)
-            conversation = Conversation(session_id=known or self._first_session_id)
-            if known:
+        if not any(message.is_anchor for message in to_core(messages)):
+            own = sessions.get(self.name)
+            conversation = Conversation(session_id=own or self._first_session_id)
+            if own:
                 messages = [one for one in messages if not self._is_system_prompt(one)]  # it has been told
         notice = _pattern(await ctx.store.get("handoff_output_prompt", default=""))
         messages = [one for one in messages if not notice.fullmatch(one.content or "")]
@@ -268,12 +270,12 @@ class LlamaCloudAgent(BaseWorkflowAgent):
                 ToolCallEvent(tool_name=event.name, tool_kwargs=event.arguments, tool_id=event.call_id)
             )
         elif isinstance(event, ToolResult):
-            run, output = live.answer.find(event.call_id)
+            run = live.turn.run_of(event.call_id)
             result = ToolCallResult(
                 tool_name=run.name,
                 tool_kwargs=run.arguments,
                 tool_id=run.call_id,
-                tool_output=output,
+                tool_output=live.findings.output_of(run),
                 return_direct=False,
             )
             results.append(result)

@@ -9,13 +9,12 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, trace_method
 from llama_index.core.chat_engine.types import BaseChatEngine
 
-from llama_cloud_chat import AsyncChatClient, ChatClient
+from llama_cloud_chat import AsyncChatClient, ChatClient, ClientPair, ConverseOptions
 
 from ._answers import LlamaCloudChatResponse
-from ._clients import Clients
 from ._conversation import Conversation
-from ._converter import user_message
-from ._live_turn import LiveTurn, Options
+from ._live_turn import LiveTurn
+from ._messages import user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
 from ._tracing import trace_turn
@@ -80,8 +79,13 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         page_images: bool = False,
         callback_manager: CallbackManager | None = None,
     ) -> None:
-        self._clients = Clients(client, async_client)
-        self._options = Options(index_ids, require_all_indexes, page_images=page_images, freshness=0.0)
+        self._clients = ClientPair(client, async_client)
+        self._options: ConverseOptions = {
+            "index_ids": index_ids,
+            "require_all_indexes": require_all_indexes,
+            "freshness": 0.0,
+        }
+        self._page_images = page_images
         self._conversation = Conversation(session_id=session_id)
         self.callback_manager = callback_manager or CallbackManager([])
 
@@ -162,8 +166,8 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             ChatError: It cannot be read.
         """
         conversation = self._conversation
-        if not conversation.is_known:
-            conversation.learn(self._clients.sync.retrieve(_known(conversation.session_id)).turns)
+        if (unread := conversation.unread_session_id) is not None:
+            conversation.take_history(self._clients.client.retrieve(unread).turns)
         return conversation.messages()
 
     async def aload_history(self) -> list[ChatMessage]:
@@ -173,8 +177,8 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             ChatError: It cannot be read.
         """
         conversation = self._conversation
-        if not conversation.is_known:
-            conversation.learn((await self._clients.aio.retrieve(_known(conversation.session_id))).turns)
+        if (unread := conversation.unread_session_id) is not None:
+            conversation.take_history((await self._clients.async_client.retrieve(unread)).turns)
         return conversation.messages()
 
     def _prepare(self, message: str, chat_history: Sequence[ChatMessage] | None, *, is_streaming: bool) -> LiveTurn:
@@ -182,23 +186,19 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             self._conversation = Conversation(chat_history)
         prompt = user_message(message)
         trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=is_streaming)
-        return LiveTurn(self._clients, self._conversation, [prompt], self._options, trace)
+        return LiveTurn(
+            self._clients, self._conversation, [prompt], self._options, trace, page_images=self._page_images
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._clients!r}, session_id={self.session_id!r})"
 
 
-def _known(session_id: str | None) -> str:
-    assert session_id is not None
-    return session_id
-
-
 def _response(live: LiveTurn) -> LlamaCloudChatResponse:
-    answer = live.answer
     return LlamaCloudChatResponse(
         response=live.turn.text,
-        sources=answer.sources,
-        source_nodes=answer.source_nodes,
-        metadata=answer.metadata,
+        sources=live.findings.sources,
+        source_nodes=live.findings.source_nodes,
+        metadata=live.findings.metadata,
         turn=live.turn,
     )

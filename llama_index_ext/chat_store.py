@@ -9,9 +9,8 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.storage.chat_store.base import BaseChatStore
 from pydantic import BaseModel, PrivateAttr
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, NotFoundError, SessionSummary
+from llama_cloud_chat import AsyncChatClient, ChatClient, ClientPair, NotFoundError, SessionSummary
 
-from ._clients import Clients
 from ._converter import history_messages
 
 
@@ -43,7 +42,7 @@ class LlamaCloudChatStore(BaseChatStore):
         ConfigurationError: An argument cannot work, or there is no key.
     """
 
-    _clients: Clients = PrivateAttr()
+    _clients: ClientPair = PrivateAttr()
     _index_ids: frozenset[str] | None = PrivateAttr()
 
     def __init__(
@@ -54,7 +53,7 @@ class LlamaCloudChatStore(BaseChatStore):
         index_ids: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self._clients = Clients(client, async_client)
+        self._clients = ClientPair(client, async_client)
         self._index_ids = None if index_ids is None else frozenset(index_ids)
 
     @classmethod
@@ -64,11 +63,11 @@ class LlamaCloudChatStore(BaseChatStore):
 
     def get_keys(self) -> list[str]:
         """Return the ids of all sessions."""
-        return [summary.session_id for summary in self._clients.sync.list() if self._counts(summary)]
+        return [summary.session_id for summary in self._clients.client.list() if self._counts(summary)]
 
     async def aget_keys(self) -> list[str]:
         """Return the ids of all sessions."""
-        return [summary.session_id async for summary in self._clients.aio.list() if self._counts(summary)]
+        return [summary.session_id async for summary in self._clients.async_client.list() if self._counts(summary)]
 
     def get_messages(self, key: str) -> list[ChatMessage]:
         """Return a session's conversation; nothing if there is no such session.
@@ -80,7 +79,7 @@ class LlamaCloudChatStore(BaseChatStore):
             ChatError: It could not be read.
         """
         try:
-            return history_messages(self._clients.sync.retrieve(key).turns)
+            return history_messages(self._clients.client.retrieve(key).turns)
         except NotFoundError:
             return []
 
@@ -94,7 +93,7 @@ class LlamaCloudChatStore(BaseChatStore):
             ChatError: It could not be read.
         """
         try:
-            return history_messages((await self._clients.aio.retrieve(key)).turns)
+            return history_messages((await self._clients.async_client.retrieve(key)).turns)
         except NotFoundError:
             return []
 
@@ -111,8 +110,8 @@ class LlamaCloudChatStore(BaseChatStore):
             ChatError: It could not be deleted.
         """
         try:
-            turns = self._clients.sync.retrieve(key).turns
-            self._clients.sync.delete(key)
+            turns = self._clients.client.retrieve(key).turns
+            self._clients.client.delete(key)
         except NotFoundError:
             return None
         return history_messages(turns)
@@ -130,8 +129,8 @@ class LlamaCloudChatStore(BaseChatStore):
             ChatError: It could not be deleted.
         """
         try:
-            turns = (await self._clients.aio.retrieve(key)).turns
-            await self._clients.aio.delete(key)
+            turns = (await self._clients.async_client.retrieve(key)).turns
+            await self._clients.async_client.delete(key)
         except NotFoundError:
             return None
         return history_messages(turns)

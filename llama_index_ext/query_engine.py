@@ -12,13 +12,12 @@ from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayloa
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError
+from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, ClientPair, ConverseOptions
 
 from ._answers import AsyncLlamaCloudStreamingQuery, LlamaCloudResponse, LlamaCloudStreamingQuery
-from ._clients import Clients
 from ._conversation import Conversation
-from ._converter import user_message
-from ._live_turn import LiveTurn, Options
+from ._live_turn import LiveTurn
+from ._messages import user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
 from ._tracing import trace_turn
@@ -77,8 +76,13 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager)
-        self._clients = Clients(client, async_client)
-        self._options = Options(index_ids, require_all_indexes, keep_sessions, page_images=page_images)
+        self._clients = ClientPair(client, async_client)
+        self._options: ConverseOptions = {
+            "index_ids": index_ids,
+            "require_all_indexes": require_all_indexes,
+            "keep_session": keep_sessions,
+        }
+        self._page_images = page_images
         self._streaming = streaming
 
     def _get_prompt_modules(self) -> PromptMixinType:
@@ -115,18 +119,18 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
     def _prepare(self, query: QueryBundle) -> LiveTurn:
         prompt = user_message(query.query_str)
         trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=self._streaming)
-        return LiveTurn(self._clients, Conversation(), [prompt], self._options, trace)
+        return LiveTurn(self._clients, Conversation(), [prompt], self._options, trace, page_images=self._page_images)
 
     def _event(self, query: QueryBundle) -> Any:
         return self.callback_manager.event(CBEventType.QUERY, {EventPayload.QUERY_STR: query.query_str})
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._clients!r}, index_ids={self._options.index_ids!r})"
+        return f"{type(self).__name__}({self._clients!r}, index_ids={self._options['index_ids']!r})"
 
 
 def _response(live: LiveTurn) -> Response:
     _check(live.turn.text)
-    return LlamaCloudResponse(live.turn.text, live.answer.source_nodes, live.answer.metadata, turn=live.turn)
+    return LlamaCloudResponse(live.turn.text, live.findings.source_nodes, live.findings.metadata, turn=live.turn)
 
 
 def _read(answer: LlamaCloudStreamingResponse) -> Generator[str, None, None]:

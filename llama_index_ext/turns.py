@@ -17,6 +17,7 @@ from ._answers import (
     LlamaCloudStreamingQuery,
 )
 from ._converter import ThinkingBlock, ToolCallBlock
+from ._messages import anchor_of
 from ._streaming import LlamaCloudStreamingResponse
 
 ANSWERS = (
@@ -60,11 +61,9 @@ def _read_messages(messages: Sequence[ChatMessage]) -> Iterator[Turn]:
         if message.role is MessageRole.USER:
             asked.append(message.content or "")
         elif message.role is MessageRole.ASSISTANT:
-            place = message.additional_kwargs
+            anchor = anchor_of(message)
             events = [*_events(message), Stop()]
-            yield Turn.from_events(
-                "\n\n".join(asked), events, session_id=place.get("session_id"), number=place.get("turn")
-            )
+            yield Turn.from_events("\n\n".join(asked), events, session_id=anchor.session_id, number=anchor.turn)
             asked = []
     if asked:
         yield Turn("\n\n".join(asked))

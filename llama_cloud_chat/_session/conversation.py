@@ -11,9 +11,9 @@ far. Three things are told apart:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from llama_cloud_chat._config import DEFAULT_FRESHNESS, check_prompt, check_text
 from llama_cloud_chat._errors import ConfigurationError
@@ -249,3 +249,57 @@ def _briefing(messages: Sequence[Message], heard_until: int | None) -> Briefing:
         tuple(message for message in messages[max(first, at + 1) :] if message.text.strip()),
         wanted or told,
     )
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Where an answer stands.
+
+    Attributes:
+        session_id: The session it was given in; None if that is not told.
+        turn: Which turn of that session it was, from 1; None if that is not told.
+        instructions: What stands for the system text that the session had been told; None if it was told none.
+    """
+
+    session_id: str | None = None
+    turn: int | None = None
+    instructions: str | None = None
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, Any]) -> Anchor:
+        """Return what an answer's metadata says under `session_id`, `turn` and `instructions`.
+
+        Args:
+            metadata: What a framework's message carries beside its text. Messages travel, through stores and by hand:
+                what is no id or no number counts as not told.
+        """
+        session_id, turn = metadata.get("session_id"), metadata.get("turn")
+        is_number = isinstance(turn, int) and not isinstance(turn, bool)
+        instructions = metadata.get("instructions")
+        return cls(
+            session_id if isinstance(session_id, str) else None,
+            turn if is_number else None,
+            instructions if isinstance(instructions, str) else None,
+        )
+
+
+class ConverseOptions(TypedDict, total=False):
+    """The keyword arguments of `ChatClient.converse` and its twin, for whoever passes them on.
+
+    Attributes:
+        session_id: A session to use as it is.
+        index_ids: The indexes of a new session, or for this prompt on an unbound one.
+        require_all_indexes: Whether an index that cannot be queried fails the turn.
+        keep_session: Whether a session that is opened for this outlives it.
+        freshness: After how many seconds a session must be read again.
+        render: Turns messages into a prompt.
+        key: What the question is called.
+    """
+
+    session_id: str | None
+    index_ids: Sequence[str] | None
+    require_all_indexes: bool | None
+    keep_session: bool
+    freshness: float
+    render: Renderer | None
+    key: str | None

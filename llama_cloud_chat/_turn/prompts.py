@@ -95,7 +95,7 @@ def unfold(prompt: str) -> Folded:
     if not mark or not told.startswith(OPENING):
         return Folded(prompt)
     # Everything that was said is quoted, so no message can be taken for a heading.
-    blocks = [block.partition("\n") for block in told.split("\n\n")[1:]]
+    blocks = [block.partition("\n") for block in told.partition(f"\n\n{SINCE}\n\n")[0].split("\n\n")[1:]]
     system = [_unquote(quoted) for title, _, quoted in blocks if title == "[system]"]
     counts = [int(match[1]) for title, _, _ in blocks if (match := _left_out.fullmatch(title))]
     return Folded(

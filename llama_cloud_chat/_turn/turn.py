@@ -111,8 +111,8 @@ class ToolRun:
         if isinstance(event, ToolCall):
             self.arguments, self.is_uncalled = event.arguments, False
         else:
-            self.result, self.has_result = event.result, True
             self.image_attachment = event.image_attachment
+            self.result, self.has_result = event.result, True
 
     @property
     def sources(self) -> list[Source]:
@@ -144,6 +144,8 @@ class Turn(Displayable):
 
     __slots__ = (
         "_blocks",
+        "_runs",
+        "_steps",
         "error",
         "instructions",
         "is_complete",
@@ -168,6 +170,8 @@ class Turn(Displayable):
         self.is_complete = False
         self.skipped_index_ids: list[str] = []
         self._blocks: list[_Block] = []
+        self._steps: list[_Segment | ToolRun | UnknownEvent] = []
+        self._runs: dict[str, ToolRun] = {}
 
     @classmethod
     def from_events(
@@ -205,26 +209,40 @@ class Turn(Displayable):
     @property
     def tool_calls(self) -> list[ToolRun]:
         """The agent's tool calls in the order they were made, each with its result."""
-        return [step for step in self._steps() if isinstance(step, ToolRun)]
+        return [step for step in self._steps if isinstance(step, ToolRun)]
+
+    def run_of(self, call_id: str) -> ToolRun:
+        """Return the tool call that a call's or a result's event belongs to; it grows as they come.
+
+        Args:
+            call_id: What the event says; the latest call counts, should the agent have used an id twice.
+
+        Raises:
+            KeyError: No such call or result has come.
+        """
+        return self._runs[call_id]
 
     @property
     def steps(self) -> list[Step]:
         """What the agent did, in order: it thinks, says something, calls a tool; a result is with its call."""
-        return [step.as_event() if isinstance(step, _Segment) else step for step in self._steps()]
+        return [step.as_event() if isinstance(step, _Segment) else step for step in self._steps]
 
-    def _steps(self) -> list[_Segment | ToolRun | UnknownEvent]:
-        steps: list[_Segment | ToolRun | UnknownEvent] = []
-        by_id: dict[str, ToolRun] = {}
-        for block in self._blocks:
-            if isinstance(block, (ToolCall, ToolResult)):
-                run = by_id.get(block.call_id)
-                if run is None or (isinstance(block, ToolCall) and not run.is_uncalled):
-                    run = by_id[block.call_id] = ToolRun(block.call_id, block.name)
-                    steps.append(run)
-                run.take(block)
-            elif not isinstance(block, Stop):
-                steps.append(block)
-        return steps
+    def _add(self, block: _Block) -> None:
+        self._blocks.append(block)
+        if isinstance(block, (ToolCall, ToolResult)):
+            self._join(block)
+        elif not isinstance(block, Stop):
+            self._steps.append(block)
+
+    def _join(self, event: ToolCall | ToolResult) -> None:
+        """Bring a call and its result together, whichever comes first."""
+        run = self._runs.get(event.call_id)
+        if run is not None and (isinstance(event, ToolResult) or run.is_uncalled):
+            run.take(event)
+            return
+        run = self._runs[event.call_id] = ToolRun(event.call_id, event.name)
+        run.take(event)
+        self._steps.append(run)
 
     @property
     def sources(self) -> list[Source]:
@@ -235,6 +253,21 @@ class Turn(Displayable):
     def events(self) -> list[Event]:
         """Everything in order: whole segments, calls, results, unknown events, and `Stop` at the end."""
         return [block.as_event() if isinstance(block, _Segment) else block for block in self._blocks]
+
+    def deltas(self) -> Iterator[Event]:
+        """Iterate over everything in order, as a stream tells it that says nothing twice.
+
+        Each segment is one delta, which begins with the blank line that parts it from the one before of its kind: the
+        deltas add up to `text` and to `thinking`. All else is as in `events`.
+        """
+        said: set[SegmentKind] = set()
+        for block in self._blocks:
+            if not isinstance(block, _Segment):
+                yield block
+            elif text := block.text:
+                parting = BLANK_LINE if block.kind in said else ""
+                said.add(block.kind)
+                yield _DELTA_OF[block.kind](parting + text, block.index)
 
     def _joined(self, kind: SegmentKind) -> str:
         return BLANK_LINE.join(text for segment in self._segments(kind) if (text := segment.text))
@@ -323,7 +356,7 @@ class TurnReader:
     def _begin(self, kind: SegmentKind) -> _Segment:
         segment = _Segment(kind, len(self.turn._blocks), BLANK_LINE if kind in self._said else "")
         self._said.add(kind)
-        self.turn._blocks.append(segment)
+        self.turn._add(segment)
         self._unconfirmed.append(segment)
         self._recent.append(segment)
         self._open = segment
@@ -390,7 +423,7 @@ class TurnReader:
 
     def _place(self, event: ToolCall | ToolResult | UnknownEvent | Stop) -> Sequence[Event]:
         event.index = len(self.turn._blocks)
-        self.turn._blocks.append(event)
+        self.turn._add(event)
         return (event,)
 
     def _read_stop(self, event: Stop) -> Sequence[Event]:

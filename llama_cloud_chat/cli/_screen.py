@@ -99,8 +99,7 @@ class Screen:
             self.tool_call(event.name, event.arguments)
         elif isinstance(event, ToolResult):
             # The call's arguments say which file a passage is from.
-            runs = [run for run in turn.tool_calls if run.call_id == event.call_id]
-            self.tool_result(runs[-1])
+            self.tool_result(turn.run_of(event.call_id))
 
     def thinking(self, piece: str) -> None:
         """Show a piece of thinking, dimmed."""

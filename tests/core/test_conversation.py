@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llama_cloud_chat import (
+    Anchor,
     APIConnectionError,
     ConfigurationError,
     InternalServerError,
@@ -88,6 +89,21 @@ def test_without_an_anchor_a_session_begins_with_everything_folded_in() -> None:
 @pytest.mark.parametrize(("session_id", "turn"), [("ses-1", None), (None, 1), ("", 1)])
 def test_half_an_anchor_is_none(session_id: str | None, turn: int | None) -> None:
     assert isinstance(plan_for(user("Q."), answer(session_id=session_id, turn=turn), user("And?")), Start)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "anchor"),
+    [
+        ({"session_id": "ses-1", "turn": 2, "model_name": "m"}, Anchor("ses-1", 2)),
+        ({}, Anchor(None, None)),
+        ({"session_id": "ses-1"}, Anchor("ses-1", None)),
+        ({"session_id": "ses-1", "turn": "seven"}, Anchor("ses-1", None)),
+        ({"session_id": "ses-1", "turn": True}, Anchor("ses-1", None)),
+        ({"session_id": 1, "turn": 1.5}, Anchor(None, None)),
+    ],
+)
+def test_where_an_answer_stands_is_read_as_far_as_it_can_be_believed(metadata: dict[str, Any], anchor: Anchor) -> None:
+    assert Anchor.read(metadata) == anchor
 
 
 def test_only_an_answer_can_be_an_anchor() -> None:

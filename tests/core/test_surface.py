@@ -23,6 +23,7 @@ from llama_cloud_chat import (
     ChatError,
     ChatSession,
     ClientConfig,
+    ConverseOptions,
     Source,
     ToolRun,
     Turn,
@@ -34,7 +35,8 @@ PACKAGE = Path(llama_cloud_chat.__file__).parent
 
 DOCUMENTED = {
     "AsyncChatClient", "AsyncChatSession", "AsyncTurnStream", "ChatClient", "ChatSession", "TurnStream",
-    "ClientConfig", "Timeouts", "Message", "render_transcript",
+    "ClientConfig", "ClientPair", "Timeouts", "Anchor", "ConverseOptions", "Message", "render_transcript",
+    "DEFAULT_FRESHNESS", "DEFAULT_MAX_EVENT_BYTES", "DEFAULT_MAX_RETRIES", "DEFAULT_RECOVERY_TIMEOUT",
     "Attachment", "Event", "Stop", "Text", "TextDelta", "Thinking", "ThinkingDelta", "ToolCall", "ToolResult",
     "UnknownEvent", "Usage", "UserInput", "Source", "ToolRun", "Turn",
     "Hold", "Ledger", "MemoryLedger", "Note", "SessionCount", "SqliteLedger",
@@ -155,6 +157,18 @@ def test_signatures_are_those_of_the_design(name: str) -> None:
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
     shown = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
     assert shown.replace(" = ", "=") == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("kind", [ChatClient, AsyncChatClient])
+def test_the_options_of_converse_are_its_keyword_arguments(kind: Any) -> None:
+    signature = inspect.signature(kind.converse)
+    keywords = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    told = {name: reference.__forward_arg__ for name, reference in vars(ConverseOptions)["__annotations__"].items()}
+    assert told == keywords
 
 
 def test_turns_runs_and_sources_have_the_names_of_the_design() -> None:

@@ -388,6 +388,22 @@ def test_an_id_that_is_used_again_for_another_call_is_another_run() -> None:
     assert [(run.arguments, run.result) for run in turn.tool_calls] == [({"q": 1}, "R1"), ({"q": 2}, "R2")]
 
 
+def test_a_run_is_found_by_its_id_as_soon_as_one_of_its_events_has_come() -> None:
+    call, result = tool("a", "x", {"q": 1}, "R")
+    turn = Turn("What?")
+    reader = TurnReader(turn)
+    with pytest.raises(KeyError):
+        turn.run_of("a")
+    reader.feed(parse_event(call))
+    run = turn.run_of("a")
+    assert run == ToolRun("a", "x", {"q": 1})
+    reader.feed(parse_event(result))
+    assert turn.run_of("a") is run is turn.tool_calls[0]
+    assert run == ToolRun("a", "x", {"q": 1}, "R", has_result=True)
+    reader.feed(parse_event(tool("a", "x", {"q": 2}, "R2")[0]))
+    assert [turn.run_of("a")] == turn.tool_calls[1:] == [ToolRun("a", "x", {"q": 2})]
+
+
 def test_a_result_s_picture_is_the_run_s() -> None:
     call, result = tool("a", "x", {}, "R")
     picture = {"attachment_name": "p.jpg", "source_id": "f"}
@@ -441,6 +457,29 @@ def test_a_turn_can_be_built_again_from_its_events(events: list[WireEvent]) -> N
     assert (again.text, again.thinking, again.sources) == (turn.text, turn.thinking, turn.sources)
     assert (again.is_complete, again.is_error, again.usage) == (turn.is_complete, turn.is_error, turn.usage)
     assert [event.index for event in turn.events] == list(range(len(turn.events)))  # the first one's are its own
+
+
+@given(turns())
+def test_a_turn_s_deltas_are_one_for_each_segment_and_add_up_to_the_turn(events: list[WireEvent]) -> None:
+    turn, _ = play(*events)
+    told_again = list(turn.deltas())
+    assert "".join(event.content for event in told_again if isinstance(event, TextDelta)) == turn.text
+    assert "".join(event.content for event in told_again if isinstance(event, ThinkingDelta)) == turn.thinking
+    said = [event for event in turn.events if not (isinstance(event, (Text, Thinking)) and not event.content)]
+    assert [event.index for event in told_again] == [event.index for event in said]
+    assert [event for event in told_again if not isinstance(event, (TextDelta, ThinkingDelta))] == [
+        event for event in said if not isinstance(event, (Text, Thinking))
+    ]
+
+
+def test_deltas_after_the_first_of_their_kind_begin_with_the_blank_line() -> None:
+    call, result = tool("a", "x", {}, "R")
+    turn, _ = play(whole("", "text"), whole("Hm.", "thinking"), whole("Let me see."), call, result, whole("Yes."))
+    assert [event for event in turn.deltas() if isinstance(event, (TextDelta, ThinkingDelta))] == [
+        ThinkingDelta("Hm.", 0),
+        TextDelta("Let me see.", 1),
+        TextDelta("\n\nYes.", 4),
+    ]
 
 
 def test_steps_are_in_order_and_a_result_is_with_its_call() -> None:

@@ -47,7 +47,7 @@ def test_settings_come_from_arguments() -> None:
         max_retries=2,
         recovery_timeout=5,
     )
-    config = model._clients.sync_client.config
+    config = model._clients.client.config
     assert config.api_key.get_secret_value() == KEY
     assert (config.base_url, config.project_id, config.organization_id) == (
         "https://api.cloud.eu.llamaindex.ai",
@@ -61,9 +61,9 @@ def test_settings_come_from_arguments() -> None:
 
 def test_timeouts_can_be_given_in_detail() -> None:
     detailed = ChatLlamaCloud(api_key=SecretStr(KEY), timeout=Timeouts(idle=7, total=70))
-    assert detailed._clients.sync_client.config.timeout == Timeouts(idle=7, total=70)
+    assert detailed._clients.client.config.timeout == Timeouts(idle=7, total=70)
     foreign = ChatLlamaCloud(api_key=SecretStr(KEY), timeout=httpx.Timeout(3.0))
-    assert foreign._clients.sync_client.config.timeout.idle == 3.0
+    assert foreign._clients.client.config.timeout.idle == 3.0
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_client_that_is_given_is_used() -> None:
     client = ChatClient(KEY, base_url="https://api.cloud.eu.llamaindex.ai", project_id="p")
     model = ChatLlamaCloud(client=client)
-    assert model._clients.sync_client is client
+    assert model._clients.client is client
     assert (model.base_url, model.project_id) == ("https://api.cloud.eu.llamaindex.ai", "p")
 
 
@@ -117,7 +117,7 @@ def test_a_pickle_leaves_the_key_behind_and_finds_it_in_the_environment(
         arrived.invoke("text alone")
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
     assert arrived.invoke("text alone").content == "Hello"
-    arrived._clients.sync_client.close()
+    arrived._clients.client.close()
     assert model.api_key == SecretStr(service.api_key)
 
 

@@ -202,7 +202,7 @@ def test_a_client_for_asyncio_alone_serves_threads_too(service: LocalService) ->
     model = ChatLlamaCloud(async_client=async_client)
     assert model.invoke("a").text == "turn 1: a"
     assert model._clients.async_client is async_client
-    model._clients.sync_client.close()
+    model._clients.client.close()
 
 
 def test_threads_share_a_model(model: ChatLlamaCloud) -> None:

@@ -96,7 +96,7 @@ def test_a_pickled_tool_leaves_the_key_behind(
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
     arrived: LlamaCloudChatTool = pickle.loads(pickled)
     assert ask(arrived, "text alone").content == "Hello"
-    arrived._clients.sync_client.close()
+    arrived._clients.client.close()
     assert arrived._clients is not tool._clients
     assert service.api_key not in repr(tool)
 

@@ -146,7 +146,7 @@ async def test_blocking_and_asynchronous_calls_share_the_conversation(aserve: AS
     assert str(await engine.achat("a")) == "1: a"
     assert str(await asyncio.to_thread(engine.chat, "b")) == "2: b"
     assert [text async for text in (await engine.astream_chat("c")).async_response_gen()] == ["3: ", "c"]
-    engine._clients.sync.close()
+    engine._clients.client.close()
 
 
 def test_an_engine_works_in_one_event_loop_after_another(serve: Serve) -> None:
@@ -154,7 +154,7 @@ def test_an_engine_works_in_one_event_loop_after_another(serve: Serve) -> None:
 
     async def ask(prompt: str) -> str:
         answer = await engine.achat(prompt)
-        await engine._clients.aio.aclose()
+        await engine._clients.async_client.aclose()
         return str(answer)
 
     assert [asyncio.run(ask(prompt)) for prompt in "ab"] == ["1: a", "2: b"]
@@ -183,7 +183,7 @@ def test_history_messages_say_the_one_text(serve: Serve) -> None:
     engine = LlamaCloudChatEngine(serve(researcher))
     text = str(engine.chat("How many?"))
     assert said(engine) == ["How many?", text]
-    assert said(LlamaCloudChatEngine(engine._clients.sync, session_id=engine.session_id)) == ["How many?", text]
+    assert said(LlamaCloudChatEngine(engine._clients.client, session_id=engine.session_id)) == ["How many?", text]
 
 
 def test_a_session_is_resumed_by_its_id_and_its_history_read_once(serve: Serve) -> None:
@@ -355,7 +355,7 @@ async def test_turns_asked_at_once_by_tasks_and_threads_do_not_interleave(aserve
     asked += [asyncio.to_thread(engine.chat, f"<{number}>") for number in range(4, 8)]
     answers = [str(answer) for answer in await asyncio.wait_for(asyncio.gather(*asked), WAIT)]
     assert sorted(answer.split(":")[0] for answer in answers) == [str(number) for number in range(1, 9)]
-    engine._clients.sync.close()
+    engine._clients.client.close()
 
 
 def test_a_second_turn_waits_until_the_first_is_read(serve: Serve) -> None:
@@ -450,7 +450,7 @@ def test_without_a_client_the_environment_is_used(serve: Serve, monkeypatch: pyt
     monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", client.config.base_url)
     engine = LlamaCloudChatEngine()
     assert str(engine.chat("a")) == "1: a"
-    engine._clients.sync.close()
+    engine._clients.client.close()
     monkeypatch.delenv("LLAMA_CLOUD_API_KEY")
     with pytest.raises(ConfigurationError, match="no API key"):
         LlamaCloudChatEngine()

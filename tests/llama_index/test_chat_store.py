@@ -122,4 +122,4 @@ def test_it_can_be_pickled_without_its_key(serve: Serve, monkeypatch: pytest.Mon
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", key)
     copy = pickle.loads(pickled)
     assert copy.get_keys() == []
-    copy._clients.sync.close()
+    copy._clients.client.close()

@@ -49,7 +49,7 @@ def test_a_pickled_engine_goes_on_without_its_key(serve: Serve, monkeypatch: pyt
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", key)
     assert str(arrived.chat("b")) == "2: b"
     assert arrived.session_id == engine.session_id
-    arrived._clients.sync.close()
+    arrived._clients.client.close()
 
 
 def test_a_pickled_engine_that_was_resumed_is_still_its_session(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_a_pickled_engine_that_was_resumed_is_still_its_session(serve: Serve, mo
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", client.config.api_key.get_secret_value())
     assert arrived.session_id == first.session_id
     assert str(arrived.chat("b")) == "2: b"
-    arrived._clients.sync.close()
+    arrived._clients.client.close()
 
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
@@ -103,7 +103,7 @@ def test_agents_can_be_copied_and_pickled(
 
     async def ask() -> str:
         output = await twin.run("a")
-        await twin._clients.aio.aclose()
+        await twin._clients.async_client.aclose()
         return str(output)
 
     assert asyncio.run(ask()) == "1: a"

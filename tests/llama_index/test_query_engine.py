@@ -195,7 +195,7 @@ def test_sub_questions_can_be_asked_of_it(serve: Serve, use_async: bool) -> None
 
     async def ask() -> Any:
         answer = await engine.aquery("Two things?")
-        await queries._clients.aio.aclose()
+        await queries._clients.async_client.aclose()
         return answer
 
     answer = asyncio.run(ask()) if use_async else engine.query("Two things?")
@@ -234,4 +234,4 @@ def test_it_can_be_pickled_without_its_key(serve: Serve, monkeypatch: pytest.Mon
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", key)
     copy = pickle.loads(pickled)
     assert str(copy.query("a")) == "1: a"
-    copy._clients.sync.close()
+    copy._clients.client.close()

@@ -62,7 +62,7 @@ async def test_a_response_is_read_in_either_colour_wherever_it_was_made(aserve: 
     assert [text async for text in response.async_response_gen()] == ["1: ", "a"]
     other = await engine.astream_chat("b")
     assert await asyncio.to_thread(lambda: list(other.response_gen)) == ["2: ", "b"]
-    engine._clients.sync.close()
+    engine._clients.client.close()
 
 
 def test_nothing_is_asked_before_it_is_read(serve: Serve) -> None:

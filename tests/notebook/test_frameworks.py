@@ -11,9 +11,10 @@ from hypothesis import given
 from IPython.utils.capture import capture_output
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
+from llama_index.core.base.llms.types import ChatMessage
 
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory, as_turns
-from langchain_ext._blocks import message_of
+from langchain_ext._converter import message_of
 from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, Text, Turn
 from llama_cloud_chat._turn.events import parse_event
 from llama_cloud_chat.notebook import ashow, show, to_html
@@ -93,6 +94,22 @@ def test_a_message_and_its_turn_are_two_ways_to_say_the_same(events: list[WireEv
         assert (again.text, again.thinking, again.sources) == (turn.text, turn.thinking, turn.sources)
         assert (again.session_id, again.number) == ("ses-1", 3)
         assert (again.is_complete, again.is_error, again.error) == (True, turn.is_error, turn.error)
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"session_id": "ses-1", "turn": 7}, ("ses-1", 7)),
+        ({"session_id": "ses-1", "turn": "seven"}, ("ses-1", None)),
+        ({"session_id": 1, "turn": True}, (None, None)),
+    ],
+)
+def test_where_an_answer_stands_is_believed_only_if_it_can_be_true(
+    told: dict[str, Any], read: tuple[str | None, int | None]
+) -> None:
+    (ours,) = as_turns([HumanMessage("Why?"), AIMessage("So.", response_metadata=told)])
+    (theirs,) = read_answers([ChatMessage(role="assistant", content="So.", additional_kwargs=told)])
+    assert (ours.session_id, ours.number) == (theirs.session_id, theirs.number) == read
 
 
 def test_a_history_s_message_of_a_turn_that_is_not_finished_says_so() -> None:
