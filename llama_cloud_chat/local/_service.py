@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import math
 import os
 import secrets
 import signal
@@ -17,10 +16,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeAlias
 
+from llama_cloud_chat._config import check_key, check_wait, is_loopback
 from llama_cloud_chat._errors import ConfigurationError
 
+from ._agents.choose import agent_from
 from ._agents.extractive import extractive_agent
-from ._agents.model import agent_from
 from ._agents.protocol import Agent
 from ._library.documents import Collection, Skipped, list_installed_packages, list_path
 from ._library.index import Index, OnProgress, remove_index
@@ -94,10 +94,10 @@ class LocalService:
         self._data = None if data is None else Path(data)
         self._host = _check_host(host, allow_network=allow_network)
         self._port = _check_port(port)
-        self._pace = _check_seconds("pace", pace, allow_zero=True)
-        self._keep_alive = _check_seconds("keep_alive", keep_alive, allow_zero=False)
-        self._url_seconds = _check_seconds("url_seconds", url_seconds, allow_zero=False)
-        self._api_key = _check_key(api_key) if api_key is not None else secrets.token_urlsafe(32)
+        self._pace = check_wait("pace", pace, zero=True)
+        self._keep_alive = check_wait("keep_alive", keep_alive)
+        self._url_seconds = check_wait("url_seconds", url_seconds)
+        self._api_key = secrets.token_urlsafe(32) if api_key is None else check_key(api_key).get_secret_value()
         self._agent = extractive_agent if agent is None else agent_from(agent)
         self._on_progress = on_progress
         self._faults = Faults()
@@ -174,7 +174,7 @@ class LocalService:
             server.start(app)
             self._running = _Running(_url_of(listener), collections, skipped)
             self._closing = stack.pop_all()
-        if not _is_loopback(self._host):
+        if not is_loopback(self._host):
             warnings.warn(
                 f"The service listens on {self._host}, where other machines can reach it, and speaks plain HTTP: its"
                 " key and everything said can be read on the way.",
@@ -355,7 +355,7 @@ def _check_host(host: str, *, allow_network: bool) -> str:
         ipaddress.ip_address(host)
     except ValueError:
         raise ConfigurationError(f"{host!r} is not an address to listen on; give a loopback address.") from None
-    if not allow_network and not _is_loopback(host):
+    if not allow_network and not is_loopback(host):
         raise ConfigurationError(
             f"{host!r} is not a loopback address, so other machines could reach the service; if that is wanted,"
             " say allow_network=True."
@@ -363,27 +363,10 @@ def _check_host(host: str, *, allow_network: bool) -> str:
     return host
 
 
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback
-
-
 def _check_port(port: int) -> int:
     if not 0 <= port <= 65535:
         raise ConfigurationError(f"port must be from 0 to 65535, not {port}.")
     return port
-
-
-def _check_seconds(name: str, value: float, *, allow_zero: bool) -> float:
-    if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-        least = "0 or more" if allow_zero else "more than 0"
-        raise ConfigurationError(f"{name} must be {least} seconds, not {value}.")
-    return value
-
-
-def _check_key(api_key: str) -> str:
-    if not api_key or not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
-        raise ConfigurationError("api_key must be printable ASCII without space around it, and not empty.")
-    return api_key
 
 
 @contextlib.contextmanager

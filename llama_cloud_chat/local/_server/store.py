@@ -24,12 +24,10 @@ from typing import Any
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat._turn.prompts import unfold_transcript
+from llama_cloud_chat.local._sqlite import FileFormat, NotOursError
 
 MAX_TITLE_CHARS = 60
 
-# "LCC1": marks the file as ours, so that no other program's database is ever written to.
-_APPLICATION_ID = 0x4C434331
-_SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE sessions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -52,6 +50,7 @@ CREATE TABLE events (
     PRIMARY KEY (session_number, position)
 ) WITHOUT ROWID;
 """
+_FORMAT = FileFormat(application_id=int.from_bytes(b"LCC1", "big"), version=1, schema=_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -402,18 +401,16 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuse a file of somebody else. Its header is read by hand: SQLite would put files beside it."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if not header:
-        return
-    version, application_id = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
-    if not header.startswith(b"SQLite format 3\0") or application_id != _APPLICATION_ID:
-        raise ConfigurationError(f"{str(path)!r} is not a data file of this service; name another file, or a new one.")
-    if version != _SCHEMA_VERSION:
+    try:
+        version = _FORMAT.version_of(path)
+    except NotOursError:
+        raise ConfigurationError(
+            f"{str(path)!r} is not a data file of this service; name another file, or a new one."
+        ) from None
+    if version not in (None, _FORMAT.version):
         raise ConfigurationError(
             f"The data file {str(path)!r} was written by another version (format {version}, this one reads"
-            f" {_SCHEMA_VERSION}); name another file."
+            f" {_FORMAT.version}); name another file."
         )
 
 
@@ -426,12 +423,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN EXCLUSIVE")
-        is_new = db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID
-        if is_new:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        is_new = _FORMAT.make_tables(db)
         db.execute("COMMIT")
         # Only now, so that what marks the file as ours is in the file itself and not in the log beside it.
         db.execute("PRAGMA journal_mode = WAL")
