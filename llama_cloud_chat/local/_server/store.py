@@ -7,15 +7,13 @@ the JSON text that goes over the wire, in ASCII, so that they come back to the l
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import json
 import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -25,6 +23,8 @@ from typing import Any
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat._turn.prompts import unfold_transcript
 from llama_cloud_chat.local._sqlite import FileFormat, NotOursError
+
+from .pages import decode_token, encode_token
 
 MAX_TITLE_CHARS = 60
 
@@ -68,7 +68,7 @@ class BegunTurn:
     Attributes:
         session_number: What the store calls the session.
         number: The turn's number in its session, from 1.
-        index_ids: What it is answered from: the session's own indexes, else those of the message.
+        index_ids: What it is answered from, as it was named: the session's own indexes, else those of the message.
         history: The session's events before this turn, each as JSON.
         next_position: Where the turn's first event goes.
     """
@@ -90,10 +90,6 @@ class SessionRunningError(Exception):
 
 class LockedIndexesError(Exception):
     """The session is bound to other indexes."""
-
-
-class BadPageTokenError(Exception):
-    """The token was not given out by this service."""
 
 
 class StorageError(Exception):
@@ -155,7 +151,7 @@ class Store:
         Raises:
             BadPageTokenError: `page_token` is not one of ours.
         """
-        before = _decode_token(page_token) if page_token else 2**63 - 1
+        before = decode_token(page_token) if page_token else 2**63 - 1
         with self._reading() as db:
             rows = db.execute(
                 "SELECT * FROM sessions WHERE organization_id = ? AND project_id = ? AND number < ?"
@@ -166,7 +162,7 @@ class Store:
         more = len(rows) > page_size
         return {
             "items": [self._summary(row) for row in page],
-            "next_page_token": _encode_token(page[-1]["number"]) if more else None,
+            "next_page_token": encode_token(page[-1]["number"]) if more else None,
         }
 
     def summary(self, scope: Scope, session_id: str) -> dict[str, Any]:
@@ -213,8 +209,22 @@ class Store:
             row = self._find(db, scope, session_id)
             db.execute("DELETE FROM sessions WHERE number = ?", (row["number"],))
 
-    def begin_turn(self, scope: Scope, session_id: str, prompt: str, index_ids: Sequence[str]) -> BegunTurn:
+    def begin_turn(
+        self,
+        scope: Scope,
+        session_id: str,
+        prompt: str,
+        index_ids: Sequence[str],
+        identify: Callable[[str], str] = str,
+    ) -> BegunTurn:
         """Take a prompt in: from now on the session is running, until `write` is given a `job`.
+
+        Args:
+            scope: Whose session it is.
+            session_id: The session.
+            prompt: The prompt.
+            index_ids: The indexes that the message names.
+            identify: Gives what two names of one index have in common.
 
         Raises:
             UnknownSessionError: There is no such session in this scope.
@@ -223,7 +233,7 @@ class Store:
         """
         with self._writing() as db:
             row = self._find(db, scope, session_id)
-            bound = _bound_indexes(row, index_ids)
+            bound = _bound_indexes(row, index_ids, identify)
             if row["is_running"]:
                 raise SessionRunningError
             number = row["number"]
@@ -346,13 +356,13 @@ def job_metadata(stop: dict[str, Any]) -> dict[str, Any]:
     usage = stop.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return {
-        "duration_ms": usage.get("duration_ms"),
+        "duration_ms": usage.get("duration_ms") or 0.0,
         "is_error": bool(stop.get("is_error")),
         "error": stop.get("error"),
         "export_config_ids": None,
         "total_input_tokens": usage.get("total_input_tokens"),
         "total_output_tokens": usage.get("total_output_tokens"),
-        "turns": usage.get("turns"),
+        "turns": usage.get("turns") or 1,
     }
 
 
@@ -433,11 +443,11 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     return db, is_new
 
 
-def _bound_indexes(session: sqlite3.Row, index_ids: Sequence[str]) -> list[str]:
+def _bound_indexes(session: sqlite3.Row, index_ids: Sequence[str], identify: Callable[[str], str]) -> list[str]:
     if session["index_ids"] is None:
         return list(index_ids)
     bound: list[str] = json.loads(session["index_ids"])
-    if index_ids and set(index_ids) != set(bound):
+    if set(map(identify, index_ids)) != set(map(identify, bound)):
         raise LockedIndexesError
     return bound
 
@@ -470,17 +480,3 @@ def _next_position(db: sqlite3.Connection, session_number: int) -> int:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
-def _encode_token(number: int) -> str:
-    return base64.urlsafe_b64encode(f"before:{number}".encode()).decode()
-
-
-def _decode_token(token: str) -> int:
-    try:
-        word, _, number = base64.b64decode(token, altchars=b"-_", validate=True).decode("ascii").partition(":")
-    except (binascii.Error, ValueError):
-        raise BadPageTokenError from None
-    if word != "before" or not number.isdecimal() or len(number) > 18:
-        raise BadPageTokenError
-    return int(number)
