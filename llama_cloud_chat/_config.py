@@ -147,7 +147,7 @@ class _Key:
         self._key = key
 
     def reveal(self) -> SecretStr:
-        key = self._key or _key_from_environment()
+        key = self._key or key_from_environment()
         if key is None:
             raise ConfigurationError(
                 "There is no API key. Pass api_key=, or set LLAMA_CLOUD_API_KEY (keys are made at "
@@ -196,7 +196,7 @@ def make_config(
     Raises:
         ConfigurationError: One of them cannot work; the message names it.
     """
-    key = _check_key(api_key) if api_key is not None else _key_from_environment()
+    key = check_key(api_key) if api_key is not None else key_from_environment()
     if key is None:
         _Key(None).reveal()
     return ClientConfig(
@@ -236,14 +236,24 @@ def _index_ids_from_environment() -> tuple[str, ...]:
     return tuple(check_index_ids([index_id.strip() for index_id in named if index_id.strip()]) or ())
 
 
-def _key_from_environment() -> SecretStr | None:
+def key_from_environment() -> SecretStr | None:
+    """Return the key that the environment names; None if there is none.
+
+    Raises:
+        ConfigurationError: It cannot be one.
+    """
     for variable in _KEY_VARIABLES:
         if key := os.environ.get(variable, "").strip():
-            return _check_key(key)
+            return check_key(key)
     return None
 
 
-def _check_key(api_key: str | SecretStr) -> SecretStr:
+def check_key(api_key: str | SecretStr) -> SecretStr:
+    """Return `api_key` without the space around it, if it can be a key.
+
+    Raises:
+        ConfigurationError: It is blank, no string, or holds what no key holds.
+    """
     key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     if not isinstance(key, str):
         raise ConfigurationError(f"api_key must be a string, not {type(key).__name__}.")
@@ -296,12 +306,7 @@ def _check_timeout(timeout: float | Timeouts | httpx.Timeout | None) -> Timeouts
         timeout = replace(Timeouts(), connect=min(seconds, 5.0), idle=seconds)
     for name, limit in asdict(timeout).items():
         if limit is not None:
-            check_seconds(f"timeout.{name}", limit)
-            if not 0 < limit <= threading.TIMEOUT_MAX:
-                raise ConfigurationError(
-                    f"timeout.{name} must be more than 0 and at most {threading.TIMEOUT_MAX:g} seconds. "
-                    f"Timeouts({name}=None) waits without end."
-                )
+            check_wait(f"timeout.{name}", limit, hint=f" Timeouts({name}=None) waits without end.")
     return timeout
 
 
@@ -314,6 +319,25 @@ def check_seconds(name: str, value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or value < 0:
         raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}.")
     return float(value)
+
+
+def check_wait(name: str, value: float, *, zero: bool = False, hint: str = "") -> float:
+    """Return `value` if it is a number of seconds that a thread can wait.
+
+    Args:
+        name: What it is called.
+        value: The seconds.
+        zero: Whether it may be 0.
+        hint: What to add to the complaint.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    seconds = check_seconds(name, value)
+    if seconds > threading.TIMEOUT_MAX or not (seconds or zero):
+        least = "0" if zero else "more than 0"
+        raise ConfigurationError(f"{name} must be {least} to {threading.TIMEOUT_MAX:g} seconds, not {value!r}.{hint}")
+    return seconds
 
 
 def _check_count(name: str, value: int, *, least: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from ._errors import ChatError
@@ -15,11 +14,12 @@ class Displayable:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         try:
-            notebook = importlib.import_module("llama_cloud_chat.notebook")
-            bundle: dict[str, str] = notebook.to_mimebundle(self)
+            # The one import that points up; only who looks at an object in a notebook comes here.
+            from .notebook import to_mimebundle  # noqa: PLC0415
+
+            return to_mimebundle(self)
         except (ImportError, ChatError):  # the renderer, or a session, is not there
             return {}
-        return bundle
 
     def _repr_html_(self) -> str | None:
         return self._repr_mimebundle_().get("text/html")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llama_cloud_chat import ChatClient, ConfigurationError
+from llama_cloud_chat._config import key_from_environment
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +21,6 @@ else:
     import tomli as tomllib
 
 _PROGRAM = "llama-cloud-chat"
-_KEY_VARIABLES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 INDEX_VARIABLE = "LLAMA_CLOUD_INDEX_IDS"
 """The indexes to ask where none are named, with spaces or commas between them."""
 _ADDRESS = ("base_url", "project_id", "organization_id")
@@ -99,7 +99,7 @@ def connect(connection: Connection) -> Iterator[Reached]:
     if connection.local:
         from llama_cloud_chat.local import LocalService  # noqa: PLC0415  # the web server takes a second to import
 
-        from ._serve import indexing_bar  # noqa: PLC0415
+        from ._progress import indexing_bar  # noqa: PLC0415
 
         with (
             indexing_bar() as on_progress,
@@ -141,7 +141,7 @@ def _client_arguments(connection: Connection) -> dict[str, Any]:
     profile = {} if connection.profile is None else _read_profile(connection.profile)
     arguments: dict[str, Any] = {name: getattr(connection, name) or profile.get(name) for name in _ADDRESS}
     arguments["api_key"] = profile.get("api_key")
-    if not arguments["api_key"] and not any(os.environ.get(name, "").strip() for name in _KEY_VARIABLES):
+    if not arguments["api_key"] and key_from_environment() is None:
         raise ConfigurationError(
             "There is no API key; set LLAMA_CLOUD_API_KEY (keys are made at https://cloud.llamaindex.ai), name a "
             "profile with --profile, or try things without a key with --local."

@@ -9,8 +9,8 @@ from llama_cloud_chat import ChatClient, ConfigurationError, Source, ToolRun
 from llama_cloud_chat._turn.wording import count
 from llama_cloud_chat.local import LocalService
 
+from ._progress import indexing_bar
 from ._screen import Screen
-from ._serve import indexing_bar
 
 FOLLOW_UP = "And in async code?"
 PACE = 0.02

@@ -9,10 +9,10 @@ It is a development and test double: real HTTP, real sessions, real retrieval, a
 instead of thinking. Give it another agent with `LocalService(agent=...)`: a function, a script, a LangChain
 chat model or a LlamaIndex LLM. Let it fail with `LocalService.fail_next(...)`.
 
-Who reads on, from the outside in: `_service` puts everything together, `_server` runs it, `_app` speaks HTTP,
-`_turns` answers prompts, `_store` keeps sessions; `_agent` says what an agent is, `_extractive`, `_scripted` and
-`_model_agent` are three; `_tools` are what they look things up with, `_search` and `_index` find it, `_documents` and
-`_readers` read it, and `_pictures` shows it.
+Who reads on, from the outside in: `_service` puts everything together. In `_server`, `thread` runs it, `app` speaks
+HTTP, `turns` answers prompts and `store` keeps sessions. In `_agents`, `protocol` says what an agent is, `extractive`,
+`scripted` and `model` are three, and `choose` makes one of whatever is given. In `_library`, `tools` are what they look
+things up with, `search` and `index` find it, `documents` and `readers` read it, and `pictures` shows it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from llama_cloud_chat._extras import needing
+
 if TYPE_CHECKING:
+    from ._agents.choose import agent_from
     from ._agents.extractive import extractive_agent
-    from ._agents.model import agent_from
     from ._agents.protocol import Agent, AgentTurn, WireEvent, speak
     from ._agents.scripted import scripted_agent
     from ._library.documents import Skipped
@@ -47,7 +49,7 @@ _HOMES = {
     "_agents.protocol": ("Agent", "AgentTurn", "WireEvent", "speak"),
     "_library.documents": ("Skipped",),
     "_agents.extractive": ("extractive_agent",),
-    "_agents.model": ("agent_from",),
+    "_agents.choose": ("agent_from",),
     "_agents.scripted": ("scripted_agent",),
     "_service": ("LocalService",),
     "_library.tools": ("ToolUse", "Tools"),
@@ -60,14 +62,8 @@ def __getattr__(name: str) -> Any:
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
+    with needing("The embedded service needs"):
         value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("llama_cloud_chat"):
-            raise
-        raise ModuleNotFoundError(
-            f"The embedded service needs {error.name}: pip install 'llama-cloud-chat[local]'", name=error.name
-        ) from error
     globals()[name] = value
     return value
 

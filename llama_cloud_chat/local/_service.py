@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import math
 import os
 import secrets
 import signal
@@ -17,17 +16,19 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeAlias
 
+from llama_cloud_chat._config import check_key, check_wait, is_loopback
 from llama_cloud_chat._errors import ConfigurationError
 
+from ._agents.choose import agent_from
 from ._agents.extractive import extractive_agent
-from ._agents.model import agent_from
 from ._agents.protocol import Agent
-from ._library.documents import Collection, Skipped, list_installed_packages, list_path
+from ._library.documents import NO_DOCUMENTS, Collection, Skipped, list_installed_packages, list_path
 from ._library.index import Index, OnProgress, remove_index
 from ._library.pictures import Pictures
 from ._library.tools import Library
 from ._server.app import build_app
 from ._server.faults import Fault, Faults, Operation
+from ._server.indexes import Catalogue
 from ._server.store import Store
 from ._server.thread import ServerThread
 from ._server.turns import Turns
@@ -36,7 +37,7 @@ PathArgument: TypeAlias = "str | os.PathLike[str]"
 
 
 class LocalService:
-    """LlamaCloud's chat API on this machine, for development and tests.
+    """LlamaCloud's chat API on this machine, for development and tests, with the limits that are published for it.
 
         with LocalService(docs="handbook/") as service:
             client = ChatClient(service.api_key, base_url=service.base_url)
@@ -47,13 +48,13 @@ class LocalService:
     with `-index` after it, so that only what has changed is read the next time; what is not among `docs` any more is
     dropped from it, unless there are none at all. That file can be deleted at any time.
 
-    Sessions are seen by their own project and organisation alone; the documents belong to the service, and every
-    project may ask them.
+    Sessions are seen by their own project and organisation (UUIDs) alone; the documents belong to the service, and
+    every project may ask them. An index has two ids, `id` and `export_config_id`; either names it.
 
     Args:
         docs: A folder or file of `.md`, `.txt`, `.rst`, `.html` and `.pdf` documents, or a list of them: each
             becomes one index. None reads the descriptions of the Python packages installed in this environment;
-            `[]` makes no index.
+            `[]` makes one index with nothing in it, since every prompt has to name one.
         data: The SQLite file that keeps the sessions; it is made if it does not exist. None keeps them until
             the service is stopped.
         host: The address to listen on.
@@ -68,6 +69,10 @@ class LocalService:
         keep_alive: After how many seconds a comment is sent on a stream, so that a silent one is known to
             live.
         url_seconds: For how long the URL of an attachment is good.
+        max_prompt_chars: How many characters a prompt may hold. The service's own limit is 1000; None lifts it, for
+            tests of something else.
+        titles: Whether sessions can be titled on request, as the service could for a few days in 2026; otherwise
+            that is a 404, as it is there now. Sessions are titled after their first message in any case.
         on_progress: Called while documents are read: with how many are done, how many there are, and the name of
             the next one, "" at the end. Not called if nothing has changed.
 
@@ -88,17 +93,21 @@ class LocalService:
         agent: Agent | Iterable[str | dict[str, Any]] | Any | None = None,
         keep_alive: float = 15.0,
         url_seconds: float = 300.0,
+        max_prompt_chars: int | None = 1000,
+        titles: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         self._docs = _as_paths(docs)
         self._data = None if data is None else Path(data)
         self._host = _check_host(host, allow_network=allow_network)
         self._port = _check_port(port)
-        self._pace = _check_seconds("pace", pace, allow_zero=True)
-        self._keep_alive = _check_seconds("keep_alive", keep_alive, allow_zero=False)
-        self._url_seconds = _check_seconds("url_seconds", url_seconds, allow_zero=False)
-        self._api_key = _check_key(api_key) if api_key is not None else secrets.token_urlsafe(32)
+        self._pace = check_wait("pace", pace, zero=True)
+        self._keep_alive = check_wait("keep_alive", keep_alive)
+        self._url_seconds = check_wait("url_seconds", url_seconds)
+        self._api_key = secrets.token_urlsafe(32) if api_key is None else check_key(api_key).get_secret_value()
         self._agent = extractive_agent if agent is None else agent_from(agent)
+        self._max_prompt_chars = None if max_prompt_chars is None else _check_limit(max_prompt_chars)
+        self._titles = titles
         self._on_progress = on_progress
         self._faults = Faults()
         self._running: _Running | None = None
@@ -146,35 +155,38 @@ class LocalService:
             raise ConfigurationError("This service is already running.")
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(contextlib.closing(_listen(self._host, self._port)))
-            collections = _list(self._docs)
-            index_ids = [each.index_id for each in collections]
+            documents = _list(self._docs)
             data = self._data or _temporary_file("sessions.db", stack)
             store = Store(data)
             # After the store, which makes sure that no other service is at work on these files.
             _leave_nothing_new(data, store, stack)
             stack.callback(store.close)
             # Without documents nothing is indexed; what an earlier start has read is left for a later one.
-            index = Index(_index_of(data) if collections else _temporary_file("index", stack))
+            index = Index(_index_of(data) if documents else _temporary_file("index", stack))
             stack.callback(index.close)
-            skipped = index.update(collections, self._on_progress)
-            library = Library(index, index_ids)
-            turns = Turns(store, library, self._agent, self._pace)
+            skipped = index.update(documents, self._on_progress)
+            collections = documents or [NO_DOCUMENTS]
+            catalogue = Catalogue(collections)
+            library = Library(index, [each.index_id for each in collections])
+            turns = Turns(store, catalogue, library, self._agent, self._pace)
             server = ServerThread(turns, listener)
             app = build_app(
                 store=store,
-                index_ids=index_ids,
+                catalogue=catalogue,
                 turns=turns,
                 pictures=Pictures(library.file, seconds=self._url_seconds),
                 faults=self._faults,
                 line=server,
                 api_key=self._api_key,
                 keep_alive=self._keep_alive,
+                max_prompt_chars=self._max_prompt_chars,
+                titles=self._titles,
             )
             stack.callback(server.stop)
             server.start(app)
             self._running = _Running(_url_of(listener), collections, skipped)
             self._closing = stack.pop_all()
-        if not _is_loopback(self._host):
+        if not is_loopback(self._host):
             warnings.warn(
                 f"The service listens on {self._host}, where other machines can reach it, and speaks plain HTTP: its"
                 " key and everything said can be read on the way.",
@@ -355,7 +367,7 @@ def _check_host(host: str, *, allow_network: bool) -> str:
         ipaddress.ip_address(host)
     except ValueError:
         raise ConfigurationError(f"{host!r} is not an address to listen on; give a loopback address.") from None
-    if not allow_network and not _is_loopback(host):
+    if not allow_network and not is_loopback(host):
         raise ConfigurationError(
             f"{host!r} is not a loopback address, so other machines could reach the service; if that is wanted,"
             " say allow_network=True."
@@ -363,27 +375,18 @@ def _check_host(host: str, *, allow_network: bool) -> str:
     return host
 
 
-def _is_loopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback
+def _check_limit(max_prompt_chars: int) -> int:
+    if isinstance(max_prompt_chars, bool) or not isinstance(max_prompt_chars, int) or max_prompt_chars < 1:
+        raise ConfigurationError(
+            f"max_prompt_chars must be a whole number of at least 1, or None for no limit, not {max_prompt_chars!r}."
+        )
+    return max_prompt_chars
 
 
 def _check_port(port: int) -> int:
     if not 0 <= port <= 65535:
         raise ConfigurationError(f"port must be from 0 to 65535, not {port}.")
     return port
-
-
-def _check_seconds(name: str, value: float, *, allow_zero: bool) -> float:
-    if not math.isfinite(value) or value < 0 or (value == 0 and not allow_zero):
-        least = "0 or more" if allow_zero else "more than 0"
-        raise ConfigurationError(f"{name} must be {least} seconds, not {value}.")
-    return value
-
-
-def _check_key(api_key: str) -> str:
-    if not api_key or not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
-        raise ConfigurationError("api_key must be printable ASCII without space around it, and not empty.")
-    return api_key
 
 
 @contextlib.contextmanager

@@ -33,8 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def llama_cloud_chat_service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalService]:
     """A running `LocalService` that clients without arguments connect to.
 
-    `LLAMA_CLOUD_API_KEY` and `LLAMA_CLOUD_BASE_URL` lead to it; a project or organisation of the environment is
-    left out. The mark `llama_cloud_chat` takes the arguments of `LocalService`, by name.
+    `LLAMA_CLOUD_API_KEY`, `LLAMA_CLOUD_BASE_URL` and `LLAMA_CLOUD_INDEX_IDS` lead to it; a project or organisation of
+    the environment is left out. The mark `llama_cloud_chat` takes the arguments of `LocalService`, by name.
     """
     # Only now: pytest loads this module in every project of the environment.
     from llama_cloud_chat.local import LocalService  # noqa: PLC0415
@@ -44,6 +44,7 @@ def llama_cloud_chat_service(request: pytest.FixtureRequest, monkeypatch: pytest
     with LocalService(**{"docs": [], **options}) as service:
         monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
         monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", service.base_url)
+        monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", ",".join(service.index_ids))
         monkeypatch.delenv("LLAMA_CLOUD_PROJECT_ID", raising=False)
         monkeypatch.delenv("LLAMA_CLOUD_ORGANIZATION_ID", raising=False)
         yield service

@@ -13,14 +13,9 @@ them, with `templates/`, `_prose` for the answers' Markdown and `_excerpts` for 
 fetches page pictures; `_display` is where a view appears, and `_live` keeps it up to date.
 """
 
-try:
+from llama_cloud_chat._extras import needing
+
+with needing("Views need"):
     from ._show import ashow, show, to_html, to_markdown, to_mimebundle
-except ModuleNotFoundError as error:
-    if error.name not in {"jinja2", "markdown_it", "markupsafe", "nh3"}:
-        raise
-    raise ModuleNotFoundError(
-        f"Views need {error.name}, which is not installed. Install it with: pip install 'llama-cloud-chat[notebook]'",
-        name=error.name,
-    ) from error
 
 __all__ = ["ashow", "show", "to_html", "to_markdown", "to_mimebundle"]

@@ -1,5 +1,7 @@
 """How the tests run the command: over pipes, or in a terminal of its own."""
 
+from __future__ import annotations
+
 import codecs
 import contextlib
 import fcntl
@@ -12,11 +14,12 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pyte
 
-from llama_cloud_chat import ChatClient
+from llama_cloud_chat import ChatClient, SessionSummary, Turn
 from llama_cloud_chat.local import LocalService
 
 COMMAND = [sys.executable, "-c", "from llama_cloud_chat.cli import main; main()"]
@@ -30,7 +33,7 @@ SECONDS = 60
 COLOURS = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"}
 
 
-def environment(home, **more: str) -> dict[str, str]:
+def environment(home: Path, **more: str) -> dict[str, str]:
     """Nothing of this machine's settings: no keys, no profiles, no colours asked for."""
     ours = ("LLAMA_", "LANGSMITH_", "XDG_", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours) and name not in COLOURS}
@@ -40,7 +43,7 @@ def environment(home, **more: str) -> dict[str, str]:
 class Runner:
     """Runs the command as a process, with a home of its own."""
 
-    def __init__(self, home, service: LocalService | None = None) -> None:
+    def __init__(self, home: Path, service: LocalService | None = None) -> None:
         self.home = home
         self.variables: dict[str, str] = {}
         if service is not None:
@@ -50,10 +53,10 @@ class Runner:
         return environment(self.home, **{**self.variables, **more})
 
     def __call__(
-        self, *arguments, stdin: str | bytes = "", env: Mapping[str, str] | None = None
+        self, *arguments: object, stdin: str | bytes = "", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         given = stdin.encode() if isinstance(stdin, str) else stdin
-        result = subprocess.run(
+        ended = subprocess.run(
             [*COMMAND, *map(str, arguments)],
             input=given,
             capture_output=True,
@@ -61,10 +64,9 @@ class Runner:
             check=False,
             env=self.env(**{"COLUMNS": "100", **(env or {})}),
         )
-        result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
-        return result
+        return subprocess.CompletedProcess(ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
-    def start(self, *arguments) -> "subprocess.Popen[str]":
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -76,7 +78,7 @@ class Runner:
         )
 
     @contextlib.contextmanager
-    def in_terminal(self, *arguments, columns: int = 80, rows: int = 60, **env: str) -> Iterator["Terminal"]:
+    def in_terminal(self, *arguments: object, columns: int = 80, rows: int = 60, **env: str) -> Iterator[Terminal]:
         terminal = Terminal([*IN_TERMINAL, *map(str, arguments)], self.env(**env), columns, rows)
         try:
             yield terminal
@@ -87,7 +89,7 @@ class Runner:
 class _Screen(pyte.Screen):
     """A screen that answers when it is asked where its cursor is."""
 
-    answer = staticmethod(lambda data: None)
+    answer: Callable[[str], None] = staticmethod(lambda data: None)
 
     def write_process_input(self, data: str) -> None:
         self.answer(data)
@@ -131,7 +133,7 @@ class Terminal:
         self._read_until(lambda: self.process.poll() is not None, "the end")
         return self.process.returncode
 
-    def _read_until(self, is_there, what: str) -> None:
+    def _read_until(self, is_there: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + SECONDS
         while not is_there():
             assert time.monotonic() < deadline, f"waited for {what}; the screen shows:\n{self.text}"
@@ -156,12 +158,12 @@ class Terminal:
         os.close(self._master)
 
 
-def turns_of(service: LocalService, session_id: str) -> list:
+def turns_of(service: LocalService, session_id: str) -> list[Turn]:
     with ChatClient(service.api_key, base_url=service.base_url) as client:
         return client.session(session_id).turns()
 
 
-def sessions_of(service: LocalService) -> list:
+def sessions_of(service: LocalService) -> list[SessionSummary]:
     with ChatClient(service.api_key, base_url=service.base_url) as client:
         return list(client.list())
 

@@ -1,25 +1,32 @@
 """`chat` in a terminal: what its user types and sees."""
 
+from __future__ import annotations
+
 import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from .support import IN_TERMINAL, SECONDS, sessions_of, turns_of
+from llama_cloud_chat.local import LocalService
+
+from .conftest import Actor
+from .support import IN_TERMINAL, SECONDS, Runner, Terminal, sessions_of, turns_of
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-79]|9[0-7]|4[0-79])(?:;[0-9;]*)?m")
 
 
 @pytest.fixture
-def chat(run):
+def chat(run: Runner) -> Iterator[Terminal]:
     with run.in_terminal("chat") as terminal:
         terminal.wait_for_prompt()
         yield terminal
 
 
-def test_an_answer_is_shown_as_markdown_while_it_is_being_written(chat, actor):
+def test_an_answer_is_shown_as_markdown_while_it_is_being_written(chat: Terminal, actor: Actor) -> None:
     chat.ask("hold")
     chat.wait_for("The first half")
     assert "**" not in chat.text
@@ -29,14 +36,14 @@ def test_an_answer_is_shown_as_markdown_while_it_is_being_written(chat, actor):
     assert chat.text.count("first") == 1
 
 
-def test_a_chat_without_an_index_says_so_before_anything_is_asked(chat, run):
+def test_a_chat_without_an_index_says_so_before_anything_is_asked(chat: Terminal, run: Runner) -> None:
     chat.wait_for("No index is asked")
     with run.in_terminal("chat", LLAMA_CLOUD_INDEX_IDS="idx-1") as other:
         other.wait_for("Ask something")
         assert "No index" not in other.text
 
 
-def test_a_turn_shows_thinking_tools_answer_and_how_to_see_the_sources(chat):
+def test_a_turn_shows_thinking_tools_answer_and_how_to_see_the_sources(chat: Terminal) -> None:
     chat.ask("search")
     chat.wait_for("1 source; /sources shows them.")
     shown = [line for line in chat.text.splitlines() if line]
@@ -52,7 +59,7 @@ def test_a_turn_shows_thinking_tools_answer_and_how_to_see_the_sources(chat):
     assert re.search(r"leave\.md\W+3-4\W+1\.50\W+Thirty days\.", chat.text)
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(chat, actor, service):
+def test_ctrl_c_stops_the_answer_and_not_the_program(chat: Terminal, actor: Actor, service: LocalService) -> None:
     chat.ask("hold")
     chat.wait_for("The first half")
     chat.type("\x03")
@@ -66,7 +73,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(chat, actor, service):
     assert [turn.prompt for turn in turns_of(service, sessions_of(service)[0].session_id)] == ["hold", "hello"]
 
 
-def test_what_is_typed_while_an_answer_is_shown_is_kept_for_the_prompt_and_not_shown_in_its_middle(chat, actor):
+def test_what_is_typed_while_an_answer_is_shown_is_kept_for_the_prompt_and_not_shown_in_its_middle(
+    chat: Terminal, actor: Actor
+) -> None:
     chat.ask("hold")
     chat.wait_for("The first half")
     chat.type("next\r")
@@ -75,7 +84,7 @@ def test_what_is_typed_while_an_answer_is_shown_is_kept_for_the_prompt_and_not_s
     assert "The first half and the rest." in chat.text
 
 
-def test_ctrl_c_at_the_prompt_gives_up_the_line_or_says_how_to_leave_and_ctrl_d_leaves(chat):
+def test_ctrl_c_at_the_prompt_gives_up_the_line_or_says_how_to_leave_and_ctrl_d_leaves(chat: Terminal) -> None:
     chat.type("half a question")
     chat.wait_for("half a question")
     chat.type("\x03")
@@ -88,7 +97,9 @@ def test_ctrl_c_at_the_prompt_gives_up_the_line_or_says_how_to_leave_and_ctrl_d_
     assert chat.wait_for_end() == 0
 
 
-def test_quit_leaves_and_says_how_to_go_on_and_going_on_knows_the_session(chat, run, service):
+def test_quit_leaves_and_says_how_to_go_on_and_going_on_knows_the_session(
+    chat: Terminal, run: Runner, service: LocalService
+) -> None:
     chat.ask("hello")
     chat.wait_for("You said: hello")
     chat.wait_for_prompt()
@@ -105,7 +116,7 @@ def test_quit_leaves_and_says_how_to_go_on_and_going_on_knows_the_session(chat, 
     assert len(turns_of(service, session_id)) == 2
 
 
-def test_errors_in_a_turn_are_one_sentence_and_the_chat_goes_on(chat):
+def test_errors_in_a_turn_are_one_sentence_and_the_chat_goes_on(chat: Terminal) -> None:
     chat.ask("fail")
     chat.wait_for("The agent ended its turn with an error: the model is[31m overloaded")
     chat.wait_for_prompt()
@@ -115,7 +126,9 @@ def test_errors_in_a_turn_are_one_sentence_and_the_chat_goes_on(chat):
     chat.wait_for("You said: hello")
 
 
-def test_nothing_that_the_service_says_steers_the_terminal_or_is_read_as_markup(chat, service):
+def test_nothing_that_the_service_says_steers_the_terminal_or_is_read_as_markup(
+    chat: Terminal, service: LocalService
+) -> None:
     chat.ask("evil")
     chat.wait_for("1 source")
     chat.ask("/sources")
@@ -129,7 +142,7 @@ def test_nothing_that_the_service_says_steers_the_terminal_or_is_read_as_markup(
     assert "[1]: http://kept.example" in chat.text
 
 
-def test_a_result_of_two_megabytes_is_a_line(chat):
+def test_a_result_of_two_megabytes_is_a_line(chat: Terminal) -> None:
     chat.ask("huge")
     chat.wait_for("That was a lot.")
     lines = chat.text.splitlines()
@@ -139,7 +152,9 @@ def test_a_result_of_two_megabytes_is_a_line(chat):
     assert len(chat.raw) < 100_000
 
 
-def test_a_fork_begins_a_session_that_knows_the_turns_up_to_the_one_named(chat, actor, service):
+def test_a_fork_begins_a_session_that_knows_the_turns_up_to_the_one_named(
+    chat: Terminal, actor: Actor, service: LocalService
+) -> None:
     for question in ("alpha", "beta"):
         chat.ask(question)
         chat.wait_for(f"You said: {question}")
@@ -163,7 +178,7 @@ def test_a_fork_begins_a_session_that_knows_the_turns_up_to_the_one_named(chat, 
     assert forked.generated_title == "gamma"
 
 
-def test_a_fork_from_the_last_turn_is_a_new_session_too(chat, service):
+def test_a_fork_from_the_last_turn_is_a_new_session_too(chat: Terminal, service: LocalService) -> None:
     chat.ask("alpha")
     chat.wait_for("You said: alpha")
     chat.ask("/fork 1")
@@ -173,7 +188,7 @@ def test_a_fork_from_the_last_turn_is_a_new_session_too(chat, service):
     assert len(sessions_of(service)) == 2
 
 
-def test_a_transcript_that_did_not_arrive_is_told_again(chat, actor, service):
+def test_a_transcript_that_did_not_arrive_is_told_again(chat: Terminal, actor: Actor, service: LocalService) -> None:
     chat.ask("alpha")
     chat.wait_for("You said: alpha")
     chat.ask("/fork 1")
@@ -186,7 +201,7 @@ def test_a_transcript_that_did_not_arrive_is_told_again(chat, actor, service):
     assert "alpha" in actor.prompts[-1]
 
 
-def test_a_turn_that_is_not_there_cannot_be_forked_from(chat):
+def test_a_turn_that_is_not_there_cannot_be_forked_from(chat: Terminal) -> None:
     chat.ask("alpha")
     chat.wait_for("You said: alpha")
     for times, number in enumerate(["0", "7", "two", ""], start=1):
@@ -194,7 +209,7 @@ def test_a_turn_that_is_not_there_cannot_be_forked_from(chat):
         chat.wait_for("/fork takes the number of a turn, from 1 to 1;", times)
 
 
-def test_new_begins_another_session(chat, service):
+def test_new_begins_another_session(chat: Terminal, service: LocalService) -> None:
     chat.ask("alpha")
     chat.wait_for("You said: alpha")
     chat.ask("/new")
@@ -204,7 +219,9 @@ def test_new_begins_another_session(chat, service):
     assert [len(turns_of(service, each.session_id)) for each in sessions_of(service)] == [1, 1]
 
 
-def test_title_takes_its_text_else_the_first_question_and_a_service_without_titles_is_told_of(chat, service):
+def test_title_takes_its_text_else_the_first_question_and_a_service_without_titles_is_told_of(
+    chat: Terminal, service: LocalService
+) -> None:
     chat.ask("alpha")
     chat.wait_for("You said: alpha")
     chat.ask("/title Something else")
@@ -218,7 +235,7 @@ def test_title_takes_its_text_else_the_first_question_and_a_service_without_titl
     chat.wait_for("You said: beta")
 
 
-def test_commands_that_are_not_there_or_too_early_are_told_of(chat):
+def test_commands_that_are_not_there_or_too_early_are_told_of(chat: Terminal) -> None:
     chat.ask("/nonsense")
     chat.wait_for("There is no command /nonsense; /help lists them.")
     chat.ask("/history")
@@ -227,7 +244,7 @@ def test_commands_that_are_not_there_or_too_early_are_told_of(chat):
     chat.wait_for("/fork N")
 
 
-def test_commands_are_completed_and_questions_come_back_in_the_next_program(chat, run):
+def test_commands_are_completed_and_questions_come_back_in_the_next_program(chat: Terminal, run: Runner) -> None:
     chat.type("/so")
     chat.wait_for("what the last answer is based on")
     chat.type("\t")
@@ -249,13 +266,13 @@ def test_commands_are_completed_and_questions_come_back_in_the_next_program(chat
         again.wait_for("> a question to remember")
 
 
-def test_colours_are_used_on_a_terminal(chat):
+def test_colours_are_used_on_a_terminal(chat: Terminal) -> None:
     chat.ask("search")
     chat.wait_for("1 source")
     assert COLOUR.search(chat.raw)
 
 
-def test_no_color_is_respected(run):
+def test_no_color_is_respected(run: Runner) -> None:
     with run.in_terminal("chat", NO_COLOR="1") as chat:
         chat.wait_for_prompt()
         chat.ask("search")
@@ -267,7 +284,7 @@ def test_no_color_is_respected(run):
         assert not COLOUR.search(chat.raw)
 
 
-def test_plain_in_a_terminal_writes_text_alone(run):
+def test_plain_in_a_terminal_writes_text_alone(run: Runner) -> None:
     with run.in_terminal("chat", "--plain") as chat:
         chat.wait_for_prompt()
         chat.ask("search")
@@ -276,7 +293,7 @@ def test_plain_in_a_terminal_writes_text_alone(run):
         assert "\x1b" not in chat.raw[start:end]
 
 
-def test_wide_characters_are_painted_over_cleanly(run, actor):
+def test_wide_characters_are_painted_over_cleanly(run: Runner, actor: Actor) -> None:
     with run.in_terminal("chat", columns=31) as chat:
         chat.wait_for_prompt()
         chat.ask("wide")
@@ -290,13 +307,15 @@ def test_wide_characters_are_painted_over_cleanly(run, actor):
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="only tmux wraps lines anew when it is resized")
 @pytest.mark.parametrize("question", ["hold", "wide"])
-def test_a_terminal_that_is_resized_while_an_answer_is_written_shows_it_once(run, actor, tmp_path, question):
+def test_a_terminal_that_is_resized_while_an_answer_is_written_shows_it_once(
+    run: Runner, actor: Actor, tmp_path: Path, question: str
+) -> None:
     socket = ["tmux", "-S", str(tmp_path / "tmux")]
 
-    def tmux(*arguments):
+    def tmux(*arguments: str) -> str:
         return subprocess.run([*socket, *arguments], capture_output=True, text=True, check=True).stdout
 
-    def wait_for(text):
+    def wait_for(text: str) -> str:
         deadline = time.monotonic() + SECONDS
         while text not in (shown := tmux("capture-pane", "-p", "-J", "-S", "-500")):
             assert time.monotonic() < deadline, shown

@@ -1,29 +1,58 @@
 """`demo` and `serve`, and what holds for every command: a process of its own, its output, its exit code."""
 
+from __future__ import annotations
+
 import re
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import pytest
 from llama_cloud import LlamaCloud
 
-from .support import COMMAND, SECONDS, assert_one_sentence, environment
+from .support import COMMAND, SECONDS, Runner, assert_one_sentence, environment
+
+
+class Served(NamedTuple):
+    """A `serve` that listens, and what it says a client needs."""
+
+    process: subprocess.Popen[str]
+    exports: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return self.exports["LLAMA_CLOUD_BASE_URL"]
+
+    @property
+    def key(self) -> str:
+        return self.exports["LLAMA_CLOUD_API_KEY"]
+
+    def end(self, number: int = signal.SIGTERM) -> str:
+        """Tell it to end; return what it has complained of."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=SECONDS)
+        return errors
+
+
+Serve: TypeAlias = "Callable[..., AbstractContextManager[Served]]"
 
 
 @pytest.fixture
-def run(run_alone):
+def run(run_alone: Runner) -> Runner:
     return run_alone
 
 
 @pytest.fixture
-def serving(home):
-    """Run `serve`; yield the process, its URL and its key once it listens."""
+def serving(home: Path) -> Serve:
+    """Run `serve`, until it listens."""
 
     @contextmanager
-    def serve(*arguments):
+    def serve(*arguments: object) -> Iterator[Served]:
         process = subprocess.Popen(
             [*COMMAND, "serve", "--port", "0", *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -31,14 +60,15 @@ def serving(home):
             text=True,
             env=environment(home),
         )
+        assert process.stdout is not None
+        assert process.stderr is not None
         try:
             head = ""
             while "Indexes:" not in head:
                 line = process.stdout.readline()
                 assert line, f"serve ended: {process.stderr.read()}"
                 head += line
-            process.exports = dict(re.findall(r"export (\w+)=(\S+)", head))
-            yield process, process.exports["LLAMA_CLOUD_BASE_URL"], process.exports["LLAMA_CLOUD_API_KEY"]
+            yield Served(process, dict(re.findall(r"export (\w+)=(\S+)", head)))
         finally:
             process.kill()
             process.communicate()
@@ -46,7 +76,9 @@ def serving(home):
     return serve
 
 
-def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_text_to_a_pipe(run, handbook):
+def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_text_to_a_pipe(
+    run: Runner, handbook: Path
+) -> None:
     result = run("demo", "--docs", handbook, "--question", "How many days of paid leave are there?")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -65,14 +97,14 @@ def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_
     assert "--docs PATH" in kept
 
 
-def test_the_demo_reads_the_installed_packages_when_no_documents_are_given(run):
+def test_the_demo_reads_the_installed_packages_when_no_documents_are_given(run: Runner) -> None:
     result = run("demo", "--question", "What is pydantic?")
     assert result.returncode == 0, result.stderr
     assert "pydantic" in result.stdout
 
 
-def test_the_official_sdk_does_everything_against_serve(serving, handbook):
-    with serving("--docs", handbook) as (_, url, key), LlamaCloud(api_key=key, base_url=url) as sdk:
+def test_the_official_sdk_does_everything_against_serve(serving: Serve, handbook: Path) -> None:
+    with serving("--docs", handbook) as served, LlamaCloud(api_key=served.key, base_url=served.url) as sdk:
         assert sdk.chat.list().items == []
         session = sdk.chat.create()
         sdk.chat.stream(session.session_id, index_ids=[], prompt="Hello?")
@@ -85,55 +117,55 @@ def test_the_official_sdk_does_everything_against_serve(serving, handbook):
         assert sdk.chat.list().items == []
 
 
-def test_what_serve_says_is_all_that_chat_needs(serving, run, handbook):
-    with serving("--docs", handbook) as (process, _, _):
-        result = run("chat", stdin="How many days of paid leave are there?", env=process.exports)
+def test_what_serve_says_is_all_that_chat_needs(serving: Serve, run: Runner, handbook: Path) -> None:
+    with serving("--docs", handbook) as served:
+        result = run("chat", stdin="How many days of paid leave are there?", env=served.exports)
         assert result.stdout == "Everybody has thirty days of paid leave a year. (leave.md)\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_ends_cleanly_when_it_is_told_to(serving, handbook, number):
-    with serving("--docs", handbook) as (process, _, _):
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=SECONDS)
-        assert process.returncode == 0
-        assert errors == ""
+def test_serve_ends_cleanly_when_it_is_told_to(serving: Serve, handbook: Path, number: int) -> None:
+    with serving("--docs", handbook) as served:
+        assert served.end(number) == ""
+        assert served.process.returncode == 0
 
 
-def test_sessions_survive_a_restart_on_the_same_data_file(serving, handbook, tmp_path):
+def test_sessions_survive_a_restart_on_the_same_data_file(serving: Serve, handbook: Path, tmp_path: Path) -> None:
     data = tmp_path / "sessions.db"
-    with serving("--docs", handbook, "--data", data) as (process, url, key):
-        with LlamaCloud(api_key=key, base_url=url) as sdk:
+    with serving("--docs", handbook, "--data", data) as served:
+        with LlamaCloud(api_key=served.key, base_url=served.url) as sdk:
             session_id = sdk.chat.create().session_id
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=SECONDS)
-    with serving("--docs", handbook, "--data", data) as (_, url, key), LlamaCloud(api_key=key, base_url=url) as sdk:
+        served.end()
+    with (
+        serving("--docs", handbook, "--data", data) as served,
+        LlamaCloud(api_key=served.key, base_url=served.url) as sdk,
+    ):
         assert [item.session_id for item in sdk.chat.list().items] == [session_id]
 
 
 @pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
-def test_a_missing_folder_is_named(run, command, tmp_path):
+def test_a_missing_folder_is_named(run: Runner, command: list[str], tmp_path: Path) -> None:
     assert_one_sentence(run(*command, "--docs", tmp_path / "nowhere"), "nowhere")
 
 
 @pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
-def test_a_folder_without_readable_text_is_named(run, command, tmp_path):
+def test_a_folder_without_readable_text_is_named(run: Runner, command: list[str], tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
     assert_one_sentence(run(*command, "--docs", tmp_path), tmp_path.name)
 
 
 @pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
-def test_a_file_that_is_not_text_is_named(run, command, tmp_path):
+def test_a_file_that_is_not_text_is_named(run: Runner, command: list[str], tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(b"\x00\x01\xff\xfe\x00")
     assert_one_sentence(run(*command, "--docs", file), "notes.txt")
 
 
-def test_an_empty_question_is_refused(run):
+def test_an_empty_question_is_refused(run: Runner) -> None:
     assert_one_sentence(run("demo", "--question", " "), "question")
 
 
-def test_a_port_in_use_is_named(run, handbook):
+def test_a_port_in_use_is_named(run: Runner, handbook: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -141,7 +173,9 @@ def test_a_port_in_use_is_named(run, handbook):
         assert_one_sentence(run("serve", "--docs", handbook, "--port", str(port)), str(port))
 
 
-def test_a_data_file_of_something_else_is_refused_and_left_as_it_was(run, handbook, tmp_path):
+def test_a_data_file_of_something_else_is_refused_and_left_as_it_was(
+    run: Runner, handbook: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "thesis.db"
     data.write_text("This took me three years.")
     assert_one_sentence(run("serve", "--docs", handbook, "--port", "0", "--data", data), "thesis.db")
@@ -149,11 +183,11 @@ def test_a_data_file_of_something_else_is_refused_and_left_as_it_was(run, handbo
     assert sorted(file.name for file in tmp_path.iterdir() if file.name != "home") == ["handbook", "thesis.db"]
 
 
-def test_the_version_is_printed(run):
+def test_the_version_is_printed(run: Runner) -> None:
     assert re.fullmatch(r"llama-cloud-chat \d+\.\d+\.\d+\S*\n", run("--version").stdout)
 
 
-def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run, handbook):
+def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run: Runner, handbook: Path) -> None:
     with run.in_terminal("demo", "--docs", handbook, "--question", "How many days of paid leave?") as terminal:
         terminal.wait_for("LLAMA_CLOUD_API_KEY")
         assert terminal.wait_for_end() == 0
@@ -162,7 +196,7 @@ def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run, handbook)
         assert "Everybody has thirty days of paid leave a year. (leave.md)" in terminal.text
 
 
-def test_a_model_that_cannot_be_had_is_named(run, handbook):
+def test_a_model_that_cannot_be_had_is_named(run: Runner, handbook: Path) -> None:
     assert_one_sentence(
         run("serve", "--port", "0", "--docs", handbook, "--model", "nobody:nothing"),
         "nobody:nothing",
@@ -170,11 +204,11 @@ def test_a_model_that_cannot_be_had_is_named(run, handbook):
     )
 
 
-def test_serve_stays_on_this_machine_unless_it_is_allowed_out(run, handbook):
+def test_serve_stays_on_this_machine_unless_it_is_allowed_out(run: Runner, handbook: Path) -> None:
     assert_one_sentence(run("serve", "--port", "0", "--docs", handbook, "--host", "0.0.0.0"), "0.0.0.0")
 
 
-def test_reading_documents_shows_a_bar_on_a_terminal_and_removes_it(run, handbook):
+def test_reading_documents_shows_a_bar_on_a_terminal_and_removes_it(run: Runner, handbook: Path) -> None:
     with run.in_terminal("chat", "--local", "--docs", handbook) as terminal:
         terminal.wait_for_prompt()
         assert "Reading" in terminal.raw
@@ -195,18 +229,20 @@ def test_reading_documents_shows_a_bar_on_a_terminal_and_removes_it(run, handboo
         (["chat", "--local", "--base-url", "http://x"], ["--base-url"]),
     ],
 )
-def test_what_cannot_work_is_one_sentence_that_says_what_to_do(run, arguments, words):
+def test_what_cannot_work_is_one_sentence_that_says_what_to_do(
+    run: Runner, arguments: list[str], words: list[str]
+) -> None:
     assert_one_sentence(run(*arguments), *words)
 
 
 @pytest.mark.parametrize("arguments", [[], ["sessions"]])
-def test_a_command_that_is_not_complete_shows_what_there_is(run, arguments):
+def test_a_command_that_is_not_complete_shows_what_there_is(run: Runner, arguments: list[str]) -> None:
     result = run(*arguments)
     assert result.returncode == 2
     assert "Usage" in result.stdout
 
 
-def test_asking_for_help_imports_neither_servers_nor_frameworks_nor_the_terminal():
+def test_asking_for_help_imports_neither_servers_nor_frameworks_nor_the_terminal() -> None:
     heavy = [
         "fastapi",
         "uvicorn",
@@ -229,8 +265,8 @@ print([name for name in {heavy} if name in sys.modules])
     assert shown.strip().endswith("[]")
 
 
-def test_the_shell_completes_commands_and_profiles(run, home):
-    def complete(*words):
+def test_the_shell_completes_commands_and_profiles(run: Runner, home: Path) -> None:
+    def complete(*words: str) -> list[str]:
         variables = {
             "_LLAMA_CLOUD_CHAT_COMPLETE": "complete_bash",
             "COMP_WORDS": " ".join(["llama-cloud-chat", *words]),

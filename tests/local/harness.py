@@ -91,20 +91,21 @@ class Api:
     """The operations as bare HTTP."""
 
     def __init__(self, service: LocalService) -> None:
+        self.index_ids = service.index_ids
         self.http = httpx.Client(
             base_url=service.base_url, headers={"Authorization": f"Bearer {service.api_key}"}, timeout=20
         )
 
     def create(self, **body: Any) -> str:
         answer = self.http.post("/api/v1/chat", json=body)
-        assert answer.status_code == 200, answer.text
+        assert answer.status_code == 201, answer.text
         return str(answer.json()["session_id"])
 
     def post(self, session_id: str, prompt: str = "Hello?", **body: Any) -> httpx.Response:
         params = body.pop("params", None)
         return self.http.post(
             f"/api/v1/chat/{session_id}/messages/stream",
-            json={"index_ids": [], "prompt": prompt, **body},
+            json={"index_ids": self.index_ids, "prompt": prompt, **body},
             params=params,
         )
 
@@ -116,7 +117,7 @@ class Api:
     @contextmanager
     def stream(self, session_id: str, prompt: str = "Hello?") -> Iterator[Iterator[dict[str, Any]]]:
         url = f"/api/v1/chat/{session_id}/messages/stream"
-        with self.http.stream("POST", url, json={"index_ids": [], "prompt": prompt}) as answer:
+        with self.http.stream("POST", url, json={"index_ids": self.index_ids, "prompt": prompt}) as answer:
             assert answer.status_code == 200
             yield events_in(answer.iter_lines())
 

@@ -271,8 +271,13 @@ def test_an_index_that_cannot_be_used_is_made_again(shelf: Shelf, damage: str) -
     assert len(shelf.read) == 4
 
 
-def test_a_file_of_somebody_else_is_not_taken_for_an_index(shelf: Shelf) -> None:
-    shelf.path.write_bytes(b"These are my notes. " * 100)
+@pytest.mark.parametrize(
+    "content",
+    [b"These are my notes. " * 100, b"Short notes.", b"SQLite format 3\0" + bytes(4080)],
+    ids=["text", "short", "database"],
+)
+def test_a_file_of_somebody_else_is_not_taken_for_an_index(shelf: Shelf, content: bytes) -> None:
+    shelf.path.write_bytes(content)
     before = shelf.path.read_bytes()
     with pytest.raises(ConfigurationError, match="not an index"):
         shelf.update()

@@ -313,6 +313,11 @@ def test_of_two_services_that_make_one_data_file_at_the_same_time_one_keeps_it(
         ({"keep_alive": 0}, "keep_alive"),
         ({"api_key": ""}, "api_key"),
         ({"api_key": "a b\n"}, "api_key"),
+        ({"api_key": "my key"}, "api_key"),
+        ({"api_key": 7}, "api_key"),
+        ({"pace": float("inf")}, "pace"),
+        ({"pace": True}, "pace"),
+        ({"keep_alive": 1e12}, "keep_alive"),
     ],
 )
 def test_an_argument_that_cannot_work_is_refused_at_once(arguments: dict[str, Any], message: str) -> None:

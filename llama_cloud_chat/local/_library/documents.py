@@ -74,6 +74,10 @@ class Collection:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+NO_DOCUMENTS = Collection("idx-empty", "Empty", "", [])
+"""The index of a service that reads nothing: every prompt has to name one."""
+
+
 def list_path(path: Path) -> Collection:
     """List a folder, or a single file, as a collection.
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llama_cloud_chat._errors import ConfigurationError
+from llama_cloud_chat.local._sqlite import FileFormat, NotOursError
 
 from .documents import Collection, Entry, Skipped, nothing_to_read
 from .passages import split
@@ -34,10 +35,8 @@ _COMMIT_FILES = 100
 _COMMIT_CHARS = 4 * 2**20
 # How much a word counts in the text, in the heading above it, in the file's name, and in another form.
 _WEIGHTS = "1.0, 2.0, 3.0, 0.5"
-# "LCI1": marks the file as ours, so that nothing else is ever thrown away.
-_APPLICATION_ID = 0x4C434931
 # One more whenever readers, passages or words change: what older ones made is then thrown away.
-_FORMAT = 2
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE files (
     number INTEGER PRIMARY KEY,
@@ -65,6 +64,7 @@ CREATE VIRTUAL TABLE words USING fts5 (
     content, heading, file_name, forms, tokenize = 'porter unicode61 remove_diacritics 2'
 );
 """
+_FORMAT = FileFormat(application_id=int.from_bytes(b"LCI1", "big"), version=_VERSION, schema=_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -243,17 +243,14 @@ def _update(path: Path, collections: Sequence[Collection], on_progress: OnProgre
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
-    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        db.execute("BEGIN")
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
-        db.execute("COMMIT")
-    elif db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
+    db.execute("BEGIN IMMEDIATE")
+    is_new = _FORMAT.make_tables(db)
+    db.execute("COMMIT")
+    if not is_new and db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT.version:
         raise sqlite3.DatabaseError("another format")
+    # Only now, so that what marks the file as ours is in the file itself and not in the log beside it.
+    db.execute("PRAGMA journal_mode = WAL")
 
 
 class _Writer:
@@ -361,18 +358,15 @@ class _Writer:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuse a file of somebody else. Its header is read by hand: SQLite would put files beside it."""
+    """Refuse a file of somebody else."""
     try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except FileNotFoundError:
-        return
+        _FORMAT.version_of(path)
+    except NotOursError:
+        raise ConfigurationError(f"{str(path)!r} is not an index of this service; move it away.") from None
     except OSError as error:
         raise ConfigurationError(f"The index {str(path)!r} cannot be opened ({error.strerror}).") from None
-    if not os.access(path, os.W_OK):
+    if path.exists() and not os.access(path, os.W_OK):
         raise ConfigurationError(f"The index {str(path)!r} is read-only; allow writing to it, or delete it.")
-    if header and int.from_bytes(header[68:72], "big") not in (0, _APPLICATION_ID):
-        raise ConfigurationError(f"{str(path)!r} is not an index of this service; move it away.")
 
 
 def remove_index(path: Path) -> None:

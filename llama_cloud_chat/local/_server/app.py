@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
+from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Query, Request, Response
@@ -15,7 +16,6 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, Field, StringConstraints
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -26,8 +26,23 @@ from llama_cloud_chat._version import __version__
 from llama_cloud_chat.local._library.pictures import ExpiredLinkError, Pictures, UnknownPictureError
 
 from .faults import Faults, FaultyConnection, Line, fault_of
+from .indexes import Catalogue, UnknownIndexError
+from .pages import BadPageTokenError
+from .shapes import (
+    CreateBody,
+    IndexDetail,
+    IndexPage,
+    PresignedURL,
+    Problem,
+    SessionDetail,
+    SessionPage,
+    SessionSummary,
+    StreamBody,
+    TitleBody,
+    ValidationProblems,
+    stream_body,
+)
 from .store import (
-    BadPageTokenError,
     LockedIndexesError,
     Scope,
     SessionRunningError,
@@ -37,96 +52,8 @@ from .store import (
 )
 from .turns import DELETED, RunningTurn, Turns
 
-MAX_INDEXES = 10
-
-_NonBlank = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
-
-
-class CreateBody(BaseModel):
-    """What a session is opened with."""
-
-    index_ids: list[str] | None = Field(default=None, max_length=MAX_INDEXES)
-    shared_access: Literal["query", "read_only"] | None = None
-
-
-class TitleBody(BaseModel):
-    """What a session is named after."""
-
-    first_message: _NonBlank
-
-
-class StreamBody(BaseModel):
-    """One prompt."""
-
-    index_ids: list[str] = Field(max_length=MAX_INDEXES)
-    prompt: _NonBlank
-    require_all_indexes: bool = False
-
-
-class JobMetadata(BaseModel):
-    """The account of a session's last run."""
-
-    duration_ms: float | None = None
-    error: str | None = None
-    export_config_ids: list[str] | None = None
-    is_error: bool | None = None
-    total_input_tokens: int | None = None
-    total_output_tokens: int | None = None
-    turns: int | None = None
-
-
-class SessionSummary(BaseModel):
-    """A session without its events."""
-
-    session_id: str
-    last_updated_at: str
-    generated_title: str | None = None
-    index_ids: list[str] | None = None
-    shared_access: Literal["query", "read_only"]
-    job_metadata: JobMetadata | None = None
-
-
-class SessionPage(BaseModel):
-    """One page of sessions; `next_page_token` is null on the last."""
-
-    items: list[SessionSummary]
-    next_page_token: str | None = None
-
-
-class SessionDetail(SessionSummary):
-    """A session with its events."""
-
-    events: list[dict[str, Any]]
-
-
-class PresignedURL(BaseModel):
-    """Where an attachment can be fetched, and until when."""
-
-    url: str
-    expires_at: str
-    form_fields: dict[str, str] | None = None
-
-
-class Problem(BaseModel):
-    """Why a request was refused."""
-
-    detail: str
-
-
-class ValidationProblem(BaseModel):
-    """One thing wrong with a request's arguments."""
-
-    type: str
-    loc: list[str | int]
-    msg: str
-    input: Any = None
-    ctx: dict[str, Any] | None = None
-
-
-class ValidationProblems(BaseModel):
-    """What is wrong with a request's arguments."""
-
-    detail: list[ValidationProblem]
+_PAGE_SIZE = 50
+_LARGEST_PAGE = 1000
 
 
 class ASCIIResponse(JSONResponse):
@@ -144,13 +71,15 @@ class ASCIIResponse(JSONResponse):
 def build_app(
     *,
     store: Store,
-    index_ids: Collection[str],
+    catalogue: Catalogue,
     turns: Turns,
     pictures: Pictures,
     faults: Faults,
     line: Line,
     api_key: str,
     keep_alive: float,
+    max_prompt_chars: int | None,
+    titles: bool,
 ) -> FastAPI:
     """Return the application over the given parts; it starts and stops none of them."""
     app = FastAPI(
@@ -159,11 +88,16 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         default_response_class=ASCIIResponse,
+        # What has a default need not be in an answer either: that is how the description is published.
+        separate_input_output_schemas=False,
     )
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(StorageError, _answer_storage)
-    app.include_router(_session_routes(store, index_ids, turns))
-    app.include_router(_stream_route(turns, keep_alive))
+    app.include_router(_session_routes(store, catalogue, turns))
+    if titles:
+        app.include_router(_title_route(store))
+    app.include_router(_stream_route(turns, keep_alive, stream_body(max_prompt_chars)))
+    app.include_router(_index_routes(catalogue))
     app.include_router(_attachment_route(pictures))
     app.include_router(_picture_route(pictures))
     app.add_middleware(FaultyConnection, faults=faults, line=line)
@@ -173,12 +107,14 @@ def build_app(
 
 
 def _scope(
-    organization_id: Annotated[str | None, Query()] = None, project_id: Annotated[str | None, Query()] = None
+    organization_id: Annotated[UUID | None, Query()] = None, project_id: Annotated[UUID | None, Query()] = None
 ) -> Scope:
-    return Scope(organization_id or "", project_id or "")
+    return Scope(str(organization_id or ""), str(project_id or ""))
 
 
 _InScope = Annotated[Scope, Depends(_scope)]
+_PageSize = Annotated[int | None, Query(ge=1, le=_LARGEST_PAGE)]
+_PageToken = Annotated[str | None, Query()]
 # The key itself is checked by _RequireKey, before a body is read; this puts it into the OpenAPI description.
 _KEY = [Depends(HTTPBearer(auto_error=False, description="The service's api_key."))]
 _Responses = dict[int | str, dict[str, Any]]
@@ -192,37 +128,24 @@ _CONFLICT: _Responses = {
 }
 
 
-def _session_routes(store: Store, known_indexes: Collection[str], turns: Turns) -> APIRouter:
+def _session_routes(store: Store, catalogue: Catalogue, turns: Turns) -> APIRouter:
     routes = APIRouter(
         prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY, responses=_UNAUTHORIZED | _INVALID | _NO_ROOM
     )
 
     @routes.get("", response_model=SessionPage, summary="List sessions, the newest first")
-    def list_sessions(
-        scope: _InScope,
-        page_size: Annotated[int, Query(ge=1, le=1000)] = 50,
-        page_token: Annotated[str | None, Query()] = None,
-    ) -> Response:
-        try:
-            return ASCIIResponse(store.page(scope, page_size, page_token))
-        except BadPageTokenError:
-            raise _invalid(
-                "page_token", ["query", "page_token"], "This page token was not given out here", page_token
-            ) from None
+    def list_sessions(scope: _InScope, page_size: _PageSize = None, page_token: _PageToken = None) -> Response:
+        with _page_of(page_token):
+            return ASCIIResponse(store.page(scope, page_size or _PAGE_SIZE, page_token))
 
-    @routes.post("", response_model=SessionSummary, responses=_BAD_BODY, summary="Open a session")
+    @routes.post("", response_model=SessionSummary, status_code=201, responses=_BAD_BODY, summary="Open a session")
     def create(scope: _InScope, body: Annotated[CreateBody | None, Body()] = None) -> Response:
-        body = body or CreateBody()
-        index_ids = list(dict.fromkeys(body.index_ids or []))
-        for index_id in index_ids:
-            if index_id not in known_indexes:
-                raise _invalid(
-                    "unknown_index",
-                    ["body", "index_ids", (body.index_ids or []).index(index_id)],
-                    f"There is no index {index_id!r} here",
-                    index_id,
-                )
-        return ASCIIResponse(store.create(scope, index_ids, body.shared_access))
+        index_ids = (body.index_ids if body else None) or []
+        for unknown in catalogue.missing(index_ids):
+            place = index_ids.index(unknown)
+            raise _invalid("unknown_index", ["body", "index_ids", place], catalogue.explain(unknown), unknown)
+        summary = store.create(scope, list(dict.fromkeys(index_ids)), body.shared_access if body else None)
+        return ASCIIResponse(summary, status_code=201)
 
     @routes.get("/{session_id}", response_model=SessionDetail, responses=_NOT_FOUND, summary="Read a session")
     def retrieve(session_id: str, scope: _InScope) -> Response:
@@ -242,16 +165,6 @@ def _session_routes(store: Store, known_indexes: Collection[str], turns: Turns) 
         with _refusals(session_id):
             return ASCIIResponse(store.summary(scope, session_id))
 
-    @routes.post(
-        "/{session_id}/title",
-        response_model=SessionSummary,
-        responses=_NOT_FOUND | _BAD_BODY,
-        summary="Name a session after its first message",
-    )
-    def set_title(session_id: str, scope: _InScope, body: TitleBody) -> Response:
-        with _refusals(session_id):
-            return ASCIIResponse(store.set_title(scope, session_id, body.first_message))
-
     @routes.delete(
         "/{session_id}",
         status_code=204,
@@ -267,7 +180,26 @@ def _session_routes(store: Store, known_indexes: Collection[str], turns: Turns) 
     return routes
 
 
-def _stream_route(turns: Turns, keep_alive: float) -> APIRouter:
+def _title_route(store: Store) -> APIRouter:
+    """The operation that the service once had."""
+    routes = APIRouter(
+        prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY, responses=_UNAUTHORIZED | _INVALID | _NO_ROOM
+    )
+
+    @routes.post(
+        "/{session_id}/title",
+        response_model=SessionSummary,
+        responses=_NOT_FOUND | _BAD_BODY,
+        summary="Name a session after its first message",
+    )
+    def set_title(session_id: str, scope: _InScope, body: TitleBody) -> Response:
+        with _refusals(session_id):
+            return ASCIIResponse(store.set_title(scope, session_id, body.first_message))
+
+    return routes
+
+
+def _stream_route(turns: Turns, keep_alive: float, body_shape: type[StreamBody]) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY)
     # One server-sent event; its data is an event of the chat as JSON.
     event = {
@@ -277,7 +209,19 @@ def _stream_route(turns: Turns, keep_alive: float) -> APIRouter:
     }
     stream_content = {"text/event-stream": {"schema": event}}
 
-    @routes.post(
+    async def stream(session_id: str, scope: _InScope, body: StreamBody, request: Request) -> EventSourceResponse:
+        fault = fault_of(request.scope)
+        with _refusals(session_id):
+            turn = await turns.begin(scope, session_id, body.prompt, body.index_ids, body.require_all_indexes, fault)
+        return EventSourceResponse(
+            _as_sse(turn),
+            ping=keep_alive,
+            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
+        )
+
+    # Here, not above: how long a prompt may be is known only now.
+    stream.__annotations__["body"] = body_shape
+    routes.post(
         "/{session_id}/messages/stream",
         response_class=EventSourceResponse,
         responses=_UNAUTHORIZED
@@ -288,17 +232,37 @@ def _stream_route(turns: Turns, keep_alive: float) -> APIRouter:
         | _NO_ROOM
         | {200: {"description": "The turn's events, as they are made.", "content": stream_content}},
         summary="Ask, and stream the answer",
+    )(stream)
+    return routes
+
+
+def _index_routes(catalogue: Catalogue) -> APIRouter:
+    routes = APIRouter(
+        prefix="/api/v1/indexes", tags=["indexes"], dependencies=_KEY, responses=_UNAUTHORIZED | _INVALID
     )
-    async def stream(session_id: str, scope: _InScope, body: StreamBody, request: Request) -> EventSourceResponse:
-        index_ids = list(dict.fromkeys(body.index_ids))
-        fault = fault_of(request.scope)
-        with _refusals(session_id):
-            turn = await turns.begin(scope, session_id, body.prompt, index_ids, body.require_all_indexes, fault)
-        return EventSourceResponse(
-            _as_sse(turn),
-            ping=keep_alive,
-            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
-        )
+
+    @routes.get("", response_model=IndexPage, summary="List indexes, in the order of the service's docs")
+    def list_indexes(
+        scope: _InScope,
+        source_directory_id: Annotated[str | None, Query()] = None,
+        page_size: _PageSize = None,
+        page_token: _PageToken = None,
+    ) -> Response:
+        with _page_of(page_token):
+            page = catalogue.page(scope.project_id, source_directory_id, page_size or _PAGE_SIZE, page_token)
+            return ASCIIResponse(page)
+
+    @routes.get(
+        "/{index_id}",
+        response_model=IndexDetail,
+        responses={404: {"model": Problem, "description": "There is no such index."}},
+        summary="Read about an index",
+    )
+    def get_index(index_id: str, scope: _InScope) -> Response:
+        try:
+            return ASCIIResponse(catalogue.detail(scope.project_id, index_id))
+        except UnknownIndexError as error:
+            raise HTTPException(404, str(error)) from None
 
     return routes
 
@@ -373,6 +337,15 @@ def _refusals(session_id: str) -> Iterator[None]:
         raise HTTPException(409, "A turn of this session is still running; wait for its stop.") from None
     except LockedIndexesError:
         raise HTTPException(409, "The index set of this session is locked; send its own index_ids, or none.") from None
+
+
+@contextmanager
+def _page_of(token: str | None) -> Iterator[None]:
+    """Turn the refusal of a page's token into its status."""
+    try:
+        yield
+    except BadPageTokenError:
+        raise _invalid("page_token", ["query", "page_token"], "This page token was not given out here", token) from None
 
 
 def _invalid(kind: str, loc: list[str | int], message: str, value: Any) -> RequestValidationError:

@@ -15,7 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llama_cloud_chat._errors import ConfigurationError
 
-Operation = Literal["list", "create", "retrieve", "delete", "get_summary", "set_title", "stream", "get_attachment"]
+Operation = Literal[
+    "list",
+    "create",
+    "retrieve",
+    "delete",
+    "get_summary",
+    "set_title",
+    "stream",
+    "get_attachment",
+    "list_indexes",
+    "get_index",
+]
 
 _ROUTES: list[tuple[Operation, str, re.Pattern[str]]] = [
     ("list", "GET", re.compile(r"/api/v1/chat")),
@@ -26,6 +37,8 @@ _ROUTES: list[tuple[Operation, str, re.Pattern[str]]] = [
     ("retrieve", "GET", re.compile(r"/api/v1/chat/[^/]+")),
     ("delete", "DELETE", re.compile(r"/api/v1/chat/[^/]+")),
     ("get_attachment", "GET", re.compile(r"/api/v1/beta/attachments/.+")),
+    ("list_indexes", "GET", re.compile(r"/api/v1/indexes")),
+    ("get_index", "GET", re.compile(r"/api/v1/indexes/[^/]+")),
 ]
 OPERATIONS = [operation for operation, _, _ in _ROUTES]
 _KEY = "llama_cloud_chat.fault"

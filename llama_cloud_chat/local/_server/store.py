@@ -7,15 +7,13 @@ the JSON text that goes over the wire, in ASCII, so that they come back to the l
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import json
 import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,12 +22,12 @@ from typing import Any
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat._turn.prompts import unfold_transcript
+from llama_cloud_chat.local._sqlite import FileFormat, NotOursError
+
+from .pages import decode_token, encode_token
 
 MAX_TITLE_CHARS = 60
 
-# "LCC1": marks the file as ours, so that no other program's database is ever written to.
-_APPLICATION_ID = 0x4C434331
-_SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE sessions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -52,6 +50,7 @@ CREATE TABLE events (
     PRIMARY KEY (session_number, position)
 ) WITHOUT ROWID;
 """
+_FORMAT = FileFormat(application_id=int.from_bytes(b"LCC1", "big"), version=1, schema=_SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class BegunTurn:
     Attributes:
         session_number: What the store calls the session.
         number: The turn's number in its session, from 1.
-        index_ids: What it is answered from: the session's own indexes, else those of the message.
+        index_ids: What it is answered from, as it was named: the session's own indexes, else those of the message.
         history: The session's events before this turn, each as JSON.
         next_position: Where the turn's first event goes.
     """
@@ -91,10 +90,6 @@ class SessionRunningError(Exception):
 
 class LockedIndexesError(Exception):
     """The session is bound to other indexes."""
-
-
-class BadPageTokenError(Exception):
-    """The token was not given out by this service."""
 
 
 class StorageError(Exception):
@@ -156,7 +151,7 @@ class Store:
         Raises:
             BadPageTokenError: `page_token` is not one of ours.
         """
-        before = _decode_token(page_token) if page_token else 2**63 - 1
+        before = decode_token(page_token) if page_token else 2**63 - 1
         with self._reading() as db:
             rows = db.execute(
                 "SELECT * FROM sessions WHERE organization_id = ? AND project_id = ? AND number < ?"
@@ -167,7 +162,7 @@ class Store:
         more = len(rows) > page_size
         return {
             "items": [self._summary(row) for row in page],
-            "next_page_token": _encode_token(page[-1]["number"]) if more else None,
+            "next_page_token": encode_token(page[-1]["number"]) if more else None,
         }
 
     def summary(self, scope: Scope, session_id: str) -> dict[str, Any]:
@@ -214,8 +209,22 @@ class Store:
             row = self._find(db, scope, session_id)
             db.execute("DELETE FROM sessions WHERE number = ?", (row["number"],))
 
-    def begin_turn(self, scope: Scope, session_id: str, prompt: str, index_ids: Sequence[str]) -> BegunTurn:
+    def begin_turn(
+        self,
+        scope: Scope,
+        session_id: str,
+        prompt: str,
+        index_ids: Sequence[str],
+        identify: Callable[[str], str] = str,
+    ) -> BegunTurn:
         """Take a prompt in: from now on the session is running, until `write` is given a `job`.
+
+        Args:
+            scope: Whose session it is.
+            session_id: The session.
+            prompt: The prompt.
+            index_ids: The indexes that the message names.
+            identify: Gives what two names of one index have in common.
 
         Raises:
             UnknownSessionError: There is no such session in this scope.
@@ -224,7 +233,7 @@ class Store:
         """
         with self._writing() as db:
             row = self._find(db, scope, session_id)
-            bound = _bound_indexes(row, index_ids)
+            bound = _bound_indexes(row, index_ids, identify)
             if row["is_running"]:
                 raise SessionRunningError
             number = row["number"]
@@ -347,13 +356,13 @@ def job_metadata(stop: dict[str, Any]) -> dict[str, Any]:
     usage = stop.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return {
-        "duration_ms": usage.get("duration_ms"),
+        "duration_ms": usage.get("duration_ms") or 0.0,
         "is_error": bool(stop.get("is_error")),
         "error": stop.get("error"),
         "export_config_ids": None,
         "total_input_tokens": usage.get("total_input_tokens"),
         "total_output_tokens": usage.get("total_output_tokens"),
-        "turns": usage.get("turns"),
+        "turns": usage.get("turns") or 1,
     }
 
 
@@ -402,18 +411,16 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuse a file of somebody else. Its header is read by hand: SQLite would put files beside it."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if not header:
-        return
-    version, application_id = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
-    if not header.startswith(b"SQLite format 3\0") or application_id != _APPLICATION_ID:
-        raise ConfigurationError(f"{str(path)!r} is not a data file of this service; name another file, or a new one.")
-    if version != _SCHEMA_VERSION:
+    try:
+        version = _FORMAT.version_of(path)
+    except NotOursError:
+        raise ConfigurationError(
+            f"{str(path)!r} is not a data file of this service; name another file, or a new one."
+        ) from None
+    if version not in (None, _FORMAT.version):
         raise ConfigurationError(
             f"The data file {str(path)!r} was written by another version (format {version}, this one reads"
-            f" {_SCHEMA_VERSION}); name another file."
+            f" {_FORMAT.version}); name another file."
         )
 
 
@@ -426,12 +433,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN EXCLUSIVE")
-        is_new = db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID
-        if is_new:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        is_new = _FORMAT.make_tables(db)
         db.execute("COMMIT")
         # Only now, so that what marks the file as ours is in the file itself and not in the log beside it.
         db.execute("PRAGMA journal_mode = WAL")
@@ -441,11 +443,11 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     return db, is_new
 
 
-def _bound_indexes(session: sqlite3.Row, index_ids: Sequence[str]) -> list[str]:
+def _bound_indexes(session: sqlite3.Row, index_ids: Sequence[str], identify: Callable[[str], str]) -> list[str]:
     if session["index_ids"] is None:
         return list(index_ids)
     bound: list[str] = json.loads(session["index_ids"])
-    if index_ids and set(index_ids) != set(bound):
+    if set(map(identify, index_ids)) != set(map(identify, bound)):
         raise LockedIndexesError
     return bound
 
@@ -478,17 +480,3 @@ def _next_position(db: sqlite3.Connection, session_number: int) -> int:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
-def _encode_token(number: int) -> str:
-    return base64.urlsafe_b64encode(f"before:{number}".encode()).decode()
-
-
-def _decode_token(token: str) -> int:
-    try:
-        word, _, number = base64.b64decode(token, altchars=b"-_", validate=True).decode("ascii").partition(":")
-    except (binascii.Error, ValueError):
-        raise BadPageTokenError from None
-    if word != "before" or not number.isdecimal() or len(number) > 18:
-        raise BadPageTokenError
-    return int(number)

@@ -20,6 +20,7 @@ from llama_cloud_chat.local._library.passages import tokens_in
 from llama_cloud_chat.local._library.tools import Library
 
 from .faults import Fault
+from .indexes import Catalogue
 from .store import BegunTurn, Scope, StorageError, Store, encode, job_metadata
 
 STOPPED = "The service was stopped before the turn ended; ask again."
@@ -49,8 +50,9 @@ class Sendable:
 class Turns:
     """The running turns of a service. Lives on one event loop."""
 
-    def __init__(self, store: Store, library: Library, agent: Agent, pace: float) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, library: Library, agent: Agent, pace: float) -> None:
         self._store = store
+        self._catalogue = catalogue
         self._library = library
         self._agent = agent
         self._pace = pace
@@ -71,16 +73,15 @@ class Turns:
         Raises:
             UnknownSessionError, LockedIndexesError, SessionRunningError, StorageError: As `Store.begin_turn`.
         """
-        begun = await asyncio.to_thread(self._store.begin_turn, scope, session_id, prompt, index_ids)
-        known = set(self._library.index_ids)
-        usable = [index_id for index_id in begun.index_ids if index_id in known]
-        skipped = [index_id for index_id in begun.index_ids if index_id not in known]
+        identify = self._catalogue.identify
+        begun = await asyncio.to_thread(self._store.begin_turn, scope, session_id, prompt, index_ids, identify)
+        skipped = self._catalogue.missing(begun.index_ids)
         cancelled = threading.Event()
         agent_turn = AgentTurn(
             session_id=session_id,
             number=begun.number,
             prompt=prompt,
-            tools=self._library.tools(usable),
+            tools=self._library.tools(self._catalogue.usable(begun.index_ids)),
             skipped_index_ids=skipped,
             cancelled=cancelled.is_set,
             past=begun.history,
