@@ -69,7 +69,7 @@ def _convert(message: BaseMessage) -> Message:
         return Message(role, _plain_text(message), name)
     anchor = anchor_of(message)
     # What else an answer holds (reasoning, tool reports, another model's pictures) is not part of what was said.
-    return Message(role, str(message.text), name, anchor.session_id, anchor.turn)
+    return Message(role, str(message.text), name, anchor.session_id, anchor.turn, anchor.instructions)
 
 
 def _role(message: BaseMessage) -> Role:

@@ -21,7 +21,12 @@ def message_id(turn: Turn) -> str:
 
 def opening_metadata(turn: Turn) -> dict[str, Any]:
     """Return what an answer's first chunk says: where it stands, so that even a part of it can be continued."""
-    return {"model_provider": PROVIDER, "session_id": turn.session_id, "turn": turn.number}
+    metadata = {"model_provider": PROVIDER, "session_id": turn.session_id, "turn": turn.number}
+    if turn.instructions is not None:
+        metadata["instructions"] = turn.instructions
+    if turn.left_out:
+        metadata["left_out"] = turn.left_out
+    return metadata
 
 
 def closing_metadata(turn: Turn) -> dict[str, Any]:

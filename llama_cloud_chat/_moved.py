@@ -10,6 +10,7 @@ import sys
 
 from . import _turn
 from ._session import answers, conversation
+from ._session.folding import render_transcript
 from ._turn import events, sources, turn
 
 _FORMER_NAMES = {"_events": events, "_sources": sources, "_models": answers, "_conversation": conversation}
@@ -20,5 +21,6 @@ def keep_former_names() -> None:
     """Have every class found where it once was."""
     for name, module in _FORMER_NAMES.items():
         sys.modules[f"{__package__}.{name}"] = module
+    setattr(conversation, render_transcript.__name__, render_transcript)  # which wrote prompts before folding did
     for name in _ONCE_IN_TURN:  # that module is a package now
         setattr(_turn, name, getattr(turn, name))

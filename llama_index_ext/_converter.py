@@ -40,8 +40,18 @@ def answer_message(turn: Turn) -> ChatMessage:
     return ChatMessage(
         role=MessageRole.ASSISTANT,
         blocks=_blocks(turn.events),
-        additional_kwargs={"session_id": turn.session_id, "turn": turn.number},
+        additional_kwargs=anchor_metadata(turn),
     )
+
+
+def anchor_metadata(turn: Turn) -> dict[str, Any]:
+    """Return where an answer stands, and what its session has been told."""
+    metadata: dict[str, Any] = {"session_id": turn.session_id, "turn": turn.number}
+    if turn.instructions is not None:
+        metadata["instructions"] = turn.instructions
+    if turn.left_out:
+        metadata["left_out"] = turn.left_out
+    return metadata
 
 
 def history_messages(turns: Iterable[Turn]) -> list[ChatMessage]:
@@ -74,8 +84,7 @@ def _blocks(events: Sequence[Event]) -> list[ContentBlock]:
 def answer_metadata(turn: Turn) -> dict[str, Any]:
     """Return what an answer carries beside its text; plain values."""
     return {
-        "session_id": turn.session_id,
-        "turn": turn.number,
+        **anchor_metadata(turn),
         "usage": asdict(turn.usage),
         "thinking": turn.thinking,
         "skipped_index_ids": list(turn.skipped_index_ids),

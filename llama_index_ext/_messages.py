@@ -37,4 +37,11 @@ def _convert(message: ChatMessage) -> Message:
     role: Any = _ROLES.get(message.role, "assistant")
     name = message.additional_kwargs.get("name")
     anchor = anchor_of(message)
-    return Message(role, message.content or "", name if isinstance(name, str) else None, anchor.session_id, anchor.turn)
+    return Message(
+        role,
+        message.content or "",
+        name if isinstance(name, str) else None,
+        anchor.session_id,
+        anchor.turn,
+        anchor.instructions,
+    )

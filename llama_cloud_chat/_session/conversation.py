@@ -50,6 +50,16 @@ class Message:
         return self.role == "assistant" and bool(self.session_id) and self.turn is not None
 
 
+def media_mark(kind: str, name: str | None = None) -> str:
+    """Return what stands in a message's text for what is no text.
+
+    Args:
+        kind: What it is, such as `image` or `document`.
+        name: What it is called, if that is known.
+    """
+    return f"[{kind}: {name}]" if name else f"[{kind}]"
+
+
 Renderer: TypeAlias = Callable[[Sequence[Message]], str]
 """Turns messages, of which the last is to be answered, into a prompt."""
 

@@ -191,6 +191,17 @@ class Turn(Displayable):
             reader.feed(copy(event))
         return turn
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        """Take over what was pickled, by this version or by one that kept less."""
+        values = state[1]
+        self.__init__(values["prompt"])  # type: ignore[misc]
+        for name, value in values.items():
+            setattr(self, name, value)
+        if "_steps" not in values:
+            self._blocks = []
+            for block in values["_blocks"]:
+                self._add(block)
+
     @property
     def question(self) -> str:
         """What the user asked, in their own words: the prompt without what it tells of earlier messages."""

@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from llama_cloud_chat._session.knowledge import SCOPES
-from llama_cloud_chat._session.limits import PROMPT_LIMITS
-
 from ..support.clients import Blocking, FakeClock, make_client
 from ..support.service import ChatService
 
@@ -26,9 +23,6 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "BASE_URL", "PROJECT_ID", "ORGANIZATION_ID"):
         monkeypatch.delenv(f"LLAMA_CLOUD_{name}", raising=False)
     monkeypatch.delenv("LLAMA_PARSE_API_KEY", raising=False)
-    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", "idx-1")  # what tests that are about something else ask
-    SCOPES.begin_anew()
-    PROMPT_LIMITS.begin_anew()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def sdk(service: ChatService) -> Any:
 SAME: dict[str, tuple[Ask, Ask]] = {
     "list": (lambda sdk: sdk.chat.list(), lambda ours: list(ours.list())),
     "list, page size": (lambda sdk: sdk.chat.list(page_size=7), lambda ours: list(ours.list(page_size=7))),
-    "create": (lambda sdk: sdk.chat.create(index_ids=["idx-1"]), lambda ours: ours.create()),
+    "create": (lambda sdk: sdk.chat.create(index_ids=["idx-empty"]), lambda ours: ours.create()),
     "create, indexes": (
         lambda sdk: sdk.chat.create(index_ids=["a", "b"], shared_access="query"),
         lambda ours: ours.create(index_ids=["a", "b"], shared_access="query"),
@@ -61,7 +61,7 @@ SAME: dict[str, tuple[Ask, Ask]] = {
     "retrieve": (lambda sdk: sdk.chat.retrieve("ses-1"), lambda ours: ours.retrieve("ses-1")),
     "get_summary": (lambda sdk: sdk.chat.get_summary("ses-1"), lambda ours: ours.get_summary("ses-1")),
     "stream": (
-        lambda sdk: sdk.chat.stream("ses-1", index_ids=["idx-1"], prompt="What?"),
+        lambda sdk: sdk.chat.stream("ses-1", index_ids=["idx-empty"], prompt="What?"),
         lambda ours: list(ours.stream("ses-1", "What?")),
     ),
     "stream, everything": (
@@ -162,7 +162,7 @@ def test_a_bound_session_sends_its_own_indexes_and_an_unbound_one_those_of_the_c
     assert [request.json for request in service.received("stream")] == [
         {"index_ids": ["a"], "prompt": "1?"},
         {"index_ids": ["a"], "prompt": "2?"},
-        {"index_ids": ["idx-1"], "prompt": "3?"},
+        {"index_ids": ["idx-empty"], "prompt": "3?"},
         {"index_ids": ["b"], "prompt": "4?", "require_all_indexes": False},
     ]
     assert [request.json for request in service.received("create")] == [{"index_ids": ["a"]}, {}]
@@ -308,5 +308,5 @@ def test_the_documented_first_lines_work(service: ChatService, monkeypatch: pyte
     monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", service.base_url)
     service.plays.append(Play(RECORDED))
     with ChatClient() as client:
-        session = client.create(index_ids=["idx-1"])
+        session = client.create(index_ids=["idx-empty"])
         assert "".join(session.stream("What changed?").text_deltas()).endswith("It is 🦁.")
