@@ -125,7 +125,7 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
         return self.callback_manager.event(CBEventType.QUERY, {EventPayload.QUERY_STR: query.query_str})
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._clients!r}, index_ids={self._options['index_ids']!r})"
+        return f"{type(self).__name__}({self._clients!r}, index_ids={self._options.get('index_ids')!r})"
 
 
 def _response(live: LiveTurn) -> Response:

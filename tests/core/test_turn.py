@@ -482,6 +482,12 @@ def test_deltas_after_the_first_of_their_kind_begin_with_the_blank_line() -> Non
     ]
 
 
+def test_a_segment_that_came_to_nothing_is_no_delta() -> None:
+    turn, _ = play(delta("x"), whole(""), whole("Yes."))
+    assert list(turn.deltas()) == [TextDelta("Yes.", 1)]
+    assert turn.text == "Yes."
+
+
 def test_steps_are_in_order_and_a_result_is_with_its_call() -> None:
     call, result = tool("c1", "retrieve", {"query": "q"}, {"content": "x"})
     turn, _ = play(

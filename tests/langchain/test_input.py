@@ -15,7 +15,8 @@ from langchain_core.messages import (
 )
 
 from langchain_ext import ChatLlamaCloud
-from llama_cloud_chat import AsyncChatClient, ChatClient, StreamInterruptedError
+from langchain_ext._converter import message_of
+from llama_cloud_chat import AsyncChatClient, ChatClient, StreamInterruptedError, Text, Turn
 
 from ..support.service import ChatService
 from .conftest import Make
@@ -152,6 +153,11 @@ def test_stop_sequences_cut_v3_streams(make: Make, script: str, stop: list[str],
     stream = make().stream_events(script, version="v3", stop=stop)
     assert_valid_event_stream(list(stream))
     assert stream.output.text == text
+
+
+def test_what_a_stop_sequence_held_back_is_part_of_a_turn_that_never_ended() -> None:
+    turn = Turn.from_events("Why?", [Text("Hello")])
+    assert message_of(turn, stop=["lo!"]).text == "Hello"
 
 
 def test_what_a_stop_sequence_held_back_is_delivered_before_an_error(raw: ChatService, raw_client: ChatClient) -> None:
