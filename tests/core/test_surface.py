@@ -44,7 +44,7 @@ DOCUMENTED = {
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",
     "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",
-    "TurnFailedError",
+    "StructuredOutputError", "TurnFailedError", "StructuredAnswer", "StructuredOutput", "StructuredPlay",
     "UnprocessableEntityError", "__version__",
 }  # fmt: skip
 
