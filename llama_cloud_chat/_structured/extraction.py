@@ -44,8 +44,9 @@ _CUT = re.compile(rf"{_SPACE}(?:{_STRING}{_SPACE}|{_OPEN_STRING}(?:\\(?:u[0-9a-f
 _CUT_SCALAR = re.compile(rf"{_SPACE}[-+.0-9A-Za-z]*\Z")
 _BROKEN_STRING = re.compile(f"{_SPACE}{_OPEN_STRING}")
 
-# A brace, with what stands before it where it may be the beginning of a value inside another.
-_BRACE = re.compile(r'(?P<inside>(?:"\s*:|[\[,}\]])\s*)?\{|\}')
+# A brace that may begin an object, with what stands before it where that may be a value inside another; or a closing
+# one.
+_BRACE = re.compile(rf'(?P<inside>(?:"\s*:|[\[,}}\]])\s*)?\{{(?={_SPACE}(?:["}}]|\Z))|\}}')
 
 _LONE_ESCAPE = re.compile(
     r"(?P<kept>\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
@@ -126,9 +127,11 @@ def _last_object(text: str) -> _Object | None:
     place = 0
     while brace := _BRACE.search(text, place):
         place = brace.end()
-        if broken and brace[0].startswith("}"):  # it closes what was broken, so what came since was a piece of it
-            last = broken
-        if brace[0] == "}" or (broken and brace["inside"]):
+        is_closing = brace[0] == "}"
+        if broken and (is_closing or brace["inside"]):
+            last = broken  # it goes on, so what was found since may be a piece of it
+            continue
+        if is_closing:
             continue
         found = _follow(text, place - 1)
         if found.is_prose:

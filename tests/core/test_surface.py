@@ -209,6 +209,7 @@ def test_the_error_tree() -> None:
         "SessionBusyError": {},
         "TurnFailedError": {},
         "StreamInterruptedError": {},
+        "StructuredOutputError": {},
     }
 
 
