@@ -223,6 +223,15 @@ class StructuredPlay:
             play.take(session.ask(play.prompt).text)
         play.answer.value
 
+    Args:
+        output: What the answers are to hold.
+        question: What is asked.
+        limit: How many characters a prompt may have; None if that is not known.
+
+    Raises:
+        ConfigurationError: The question is empty.
+        PromptTooLongError: The question and the names of the fields do not fit.
+
     Attributes:
         prompt: What to ask now, in the same session each time; None when there is an answer.
         askings: How many answers were taken.

@@ -556,6 +556,7 @@ def test_a_repair_names_the_field_and_tells_the_schema_again_where_there_is_room
     )
     assert output.repair(error, 100) == "That did not fit: rating. Send the whole corrected JSON object alone."
     assert output.repair(error, 50) == "Send the whole corrected JSON object alone."
+    assert all(len(output.repair(error, limit)) <= limit for limit in range(43, 400))
     with pytest.raises(PromptTooLongError, match="43 characters") as caught:
         output.repair(error, 42)
     assert (caught.value.length, caught.value.limit) == (43, 42)
