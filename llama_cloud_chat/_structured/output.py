@@ -44,6 +44,7 @@ class StructuredOutput:
 
     Raises:
         ConfigurationError: The schema is none of these, or cannot work.
+        ModuleNotFoundError: It is a JSON schema, and the extra `structured` is not installed.
 
     Examples:
         >>> from pydantic import BaseModel
@@ -160,7 +161,7 @@ class StructuredOutput:
         It says in a few words what is wrong, and tells the schema again where there is room.
 
         Args:
-            error: What `read` raised.
+            error: The error that `read` raised.
             limit: How many characters a prompt may have; None if that is not known.
 
         Raises:
@@ -273,7 +274,7 @@ class StructuredPlay:
         Nothing was asked, so it counts as no asking.
 
         Args:
-            error: What was raised; its `.limit` is kept from now on, less what `.length` exceeds the prompt by.
+            error: It says the limit, which is kept from now on, and by its length what else is told with a prompt.
 
         Raises:
             PromptTooLongError: No shorter prompt will do.

@@ -12,6 +12,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
 
 from llama_cloud_chat._errors import ConfigurationError
+from llama_cloud_chat._extras import needing
 from llama_cloud_chat._turn.wording import clean_line
 
 from .flaw import Flaw, path_of
@@ -34,7 +35,8 @@ def shape_of(schema: Any) -> Shape:
     """Return what is needed of `schema`.
 
     Raises:
-        ConfigurationError: It is none of the kinds that are known, or `jsonschema` is not installed.
+        ConfigurationError: It is none of the kinds that are known.
+        ModuleNotFoundError: It is a JSON schema, and the extra `structured` is not installed.
     """
     if isinstance(schema, Mapping):
         return _of_json_schema(schema)
@@ -50,13 +52,8 @@ def shape_of(schema: Any) -> Shape:
 
 
 def _of_json_schema(schema: Mapping[str, Any]) -> Shape:
-    try:
+    with needing("A JSON schema needs"):
         from .json_schema import checker  # noqa: PLC0415  # there only with the extra
-    except ImportError:
-        raise ConfigurationError(
-            "A JSON schema needs the library jsonschema: pip install 'llama-cloud-chat[structured]'. Or give a "
-            "pydantic class, a TypedDict or a dataclass."
-        ) from None
     try:
         own: dict[str, Any] = json.loads(json.dumps(dict(schema)))  # what its owner changes later changes nothing here
         check = checker(own)

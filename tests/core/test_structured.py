@@ -301,7 +301,7 @@ def test_a_schema_nested_too_deep_for_its_notation_alone_is_refused(monkeypatch:
 def test_without_jsonschema_a_json_schema_is_refused_with_the_extra_s_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "llama_cloud_chat._structured.json_schema", raising=False)
     monkeypatch.setitem(sys.modules, "jsonschema", None)
-    with pytest.raises(ConfigurationError, match=r"llama-cloud-chat\[structured\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"llama-cloud-chat\[structured\]"):
         StructuredOutput(JOKE_SCHEMA)
     assert StructuredOutput(Joke).read(json.dumps(JOKE)).value == Joke(**JOKE)
 
