@@ -40,6 +40,7 @@ from ._errors import (
     RateLimitError,
     SessionBusyError,
     StreamInterruptedError,
+    StructuredOutputError,
     TurnFailedError,
     UnprocessableEntityError,
 )
@@ -50,6 +51,7 @@ from ._session.conversation import Anchor, ConverseOptions, Message, media_mark
 from ._session.folding import render_transcript
 from ._session.ledger import Hold, Ledger, Note, SessionCount
 from ._stream import TurnStream
+from ._structured.output import StructuredAnswer, StructuredOutput, StructuredPlay
 from ._turn.events import (
     Attachment,
     Event,
@@ -114,6 +116,10 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "SqliteLedger",
     "Stop",
     "StreamInterruptedError",
+    "StructuredAnswer",
+    "StructuredOutput",
+    "StructuredOutputError",
+    "StructuredPlay",
     "Text",
     "TextDelta",
     "Thinking",

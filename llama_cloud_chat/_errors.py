@@ -16,7 +16,8 @@
     ├── ProtocolError               what came back is not this API
     ├── SessionBusyError            another turn holds the session and nobody reads it
     ├── TurnFailedError             the agent ended its turn with an error
-    └── StreamInterruptedError      the stream ended before the turn did and could not be recovered
+    ├── StreamInterruptedError      the stream ended before the turn did and could not be recovered
+    └── StructuredOutputError       the agent's answer does not fit the schema that was asked for
 
 Every error can be pickled. No message holds a key.
 """
@@ -160,6 +161,22 @@ class StreamInterruptedError(ChatError):
     def __init__(self, message: str, turn: Turn | None = None) -> None:
         super().__init__(message)
         self.turn = turn
+
+
+class StructuredOutputError(ChatError):
+    """The agent's answer does not fit the schema that was asked for.
+
+    Attributes:
+        reason: What is wrong with it, in a few words.
+        field: The field that is wrong, as a path such as `authors[0].name`; None if it is the answer as a whole.
+        answer: The text of the answer, as it came.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", field: str | None = None, answer: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+        self.answer = answer
 
 
 _BY_STATUS: dict[int, type[APIStatusError]] = {

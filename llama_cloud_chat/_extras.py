@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PACKAGES = {
+    "structured": ("jsonschema", "referencing"),
     "langchain": ("langchain_core",),
     "llama-index": ("llama_index",),
     "local": ("fastapi", "PIL", "pypdfium2", "regex", "sse_starlette", "starlette", "uvicorn"),

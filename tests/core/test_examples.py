@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from llama_cloud_chat import AsyncChatClient, ChatClient
+from llama_cloud_chat import AsyncChatClient, ChatClient, StructuredOutput
 from tests.support.examples import run_examples
 
 
-@pytest.mark.parametrize("documented", [ChatClient, AsyncChatClient])
+@pytest.mark.parametrize("documented", [ChatClient, AsyncChatClient, StructuredOutput])
 def test_an_example_runs_as_it_stands(documented: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_examples(documented, tmp_path, monkeypatch)

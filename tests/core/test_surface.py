@@ -44,7 +44,7 @@ DOCUMENTED = {
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",
     "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",
-    "TurnFailedError",
+    "StructuredOutputError", "TurnFailedError", "StructuredAnswer", "StructuredOutput", "StructuredPlay",
     "UnprocessableEntityError", "__version__",
 }  # fmt: skip
 
@@ -209,6 +209,7 @@ def test_the_error_tree() -> None:
         "SessionBusyError": {},
         "TurnFailedError": {},
         "StreamInterruptedError": {},
+        "StructuredOutputError": {},
     }
 
 
