@@ -247,6 +247,7 @@ def test_an_agents_thread_goes_on_in_a_second_process(service: LocalService, tmp
                 "PYTHONPATH": str(Path(__file__).parents[2]),
                 "LLAMA_CLOUD_API_KEY": service.api_key,
                 "LLAMA_CLOUD_BASE_URL": service.base_url,
+                "LLAMA_CLOUD_INDEX_IDS": service.index_ids[0],
             },
             check=True,
             capture_output=True,

@@ -43,7 +43,7 @@ def test_its_keys_can_be_the_sessions_of_some_indexes(tmp_path: Any) -> None:
         first, second = service.index_ids
         bound = client.create([first]).session_id
         both = client.create([second, first]).session_id
-        free = client.create().session_id
+        free = client.create([]).session_id
         assert LlamaCloudChatStore(client, index_ids=[first]).get_keys() == [bound]
         assert LlamaCloudChatStore(client, index_ids=[first, second]).get_keys() == [both]
         assert LlamaCloudChatStore(client, index_ids=[]).get_keys() == [free]
