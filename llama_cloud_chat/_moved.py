@@ -7,20 +7,26 @@ messages for longer than a module keeps its place.
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
-from . import _turn
-from ._session import answers, conversation
-from ._session.folding import render_transcript
+from ._session import answers, conversation, folding
 from ._turn import events, sources, turn
 
-_FORMER_NAMES = {"_events": events, "_sources": sources, "_models": answers, "_conversation": conversation}
-_ONCE_IN_TURN = ("Turn", "ToolRun", "_Segment")
+_ROOMS_NOW: dict[str, tuple[ModuleType, ...]] = {
+    "_events": (events,),
+    "_sources": (sources,),
+    "_turn": (turn,),
+    "_models": (answers,),
+    "_conversation": (conversation, folding),
+}
 
 
 def keep_former_names() -> None:
-    """Have every class found where it once was."""
-    for name, module in _FORMER_NAMES.items():
-        sys.modules[f"{__package__}.{name}"] = module
-    setattr(conversation, render_transcript.__name__, render_transcript)  # which wrote prompts before folding did
-    for name in _ONCE_IN_TURN:  # that module is a package now
-        setattr(_turn, name, getattr(turn, name))
+    """Have every class and function found where it once was."""
+    for name, rooms in _ROOMS_NOW.items():
+        full_name = f"{__package__}.{name}"
+        former = sys.modules.setdefault(full_name, ModuleType(full_name))  # `_turn` is there, a package now
+        for room in rooms:
+            for thing, value in vars(room).items():
+                if getattr(value, "__module__", None) == room.__name__:
+                    setattr(former, thing, value)

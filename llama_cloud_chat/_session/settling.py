@@ -429,10 +429,11 @@ class Settling:
 
     def _look(self) -> Flow[list[Turn]]:
         """Read the session's turns, and wait for one that was let go while it ran."""
-        knowledge = self.seat.knowledge
-        for pause in pauses():  # pragma: no branch  # they do not end
+        knowledge, further_pauses = self.seat.knowledge, pauses()
+        while True:
             detail = yield from call(operations.retrieve(self.seat.session_id), self._policy, self._clock)
             is_running = bool(detail.turns) and not detail.turns[-1].is_complete
+            pause = next(further_pauses)
             if not (is_running and knowledge.may_be_running) or self._patience.is_exhausted(pause):
                 break
             yield Wait(pause)

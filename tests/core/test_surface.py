@@ -35,7 +35,7 @@ PACKAGE = Path(llama_cloud_chat.__file__).parent
 
 DOCUMENTED = {
     "AsyncChatClient", "AsyncChatSession", "AsyncTurnStream", "ChatClient", "ChatSession", "TurnStream",
-    "ClientConfig", "ClientPair", "Timeouts", "Anchor", "ConverseOptions", "Message", "render_transcript",
+    "ClientConfig", "ClientPair", "Timeouts", "Anchor", "ConverseOptions", "Message", "media_mark", "render_transcript",
     "DEFAULT_FRESHNESS", "DEFAULT_MAX_EVENT_BYTES", "DEFAULT_MAX_RETRIES", "DEFAULT_RECOVERY_TIMEOUT",
     "Attachment", "Event", "Stop", "Text", "TextDelta", "Thinking", "ThinkingDelta", "ToolCall", "ToolResult",
     "UnknownEvent", "Usage", "UserInput", "Source", "ToolRun", "Turn",
