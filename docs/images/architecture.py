@@ -31,9 +31,9 @@ CORE = "llama_cloud_chat"
 LOCAL = f"{CORE}.local"
 GROUND = "ground"
 
-_LEFT, _RIGHT = (10, 320), (360, 230)
+_LEFT, _RIGHT = (10, 330), (376, 230)
 """Where the two towers stand, and how wide they are: the core and what uses it, the embedded service."""
-_LANES = (345, 353, 338)
+_LANES = (358, 366, 350, 362, 354)
 """Where between them arrows go down."""
 _MARGIN, _GAP, _LINE, _CHARACTER = 10, 26, 19, 7.4
 _DOWN = "m-5,-7 l5,7 l5,-7"

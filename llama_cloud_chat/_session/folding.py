@@ -25,6 +25,9 @@ from llama_cloud_chat._turn.prompts import (
 
 from .conversation import Briefing, Message, Renderer
 
+_SHORTEST_SUMMARY = 40
+"""A summary in fewer characters says nothing."""
+
 Folder: TypeAlias = Callable[[Sequence[Message], int], str]
 """Says in at most so many characters what the messages say."""
 
@@ -110,7 +113,7 @@ def fold(
         return _in_parts(Prompt(least, len(everything)), limit, may_part=may_part)
     if summarises and render is None:
         budget = limit - len(write.around_summary("", len(everything))) - len(quote("x")) + 1
-        if budget > 0:
+        if budget >= _SHORTEST_SUMMARY:
             return Summary(everything, budget)
     return _with_the_newest(write, everything, limit)
 

@@ -8,15 +8,17 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 
 from llama_cloud_chat._config import ClientConfig
+from llama_cloud_chat._errors import ChatError
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
-from llama_cloud_chat._session.flows import Consult, Flow, Send, Wait, call
+from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
 from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
@@ -60,20 +62,24 @@ class AsyncTransport:
         Raises:
             ChatError: It failed.
         """
-        outcome: object = None
+        go_on: Callable[[], Command] = partial(flow.send, None)
         try:
             while True:
-                command = flow.send(outcome)
-                outcome = None
-                if isinstance(command, Send):
-                    outcome = await self.send(command.request)
-                elif isinstance(command, Consult):
-                    outcome = await command.acall()
-                else:
-                    assert isinstance(command, Wait)
-                    await self.wait(asyncio.Event(), command.seconds)
+                command = go_on()
+                try:
+                    go_on = partial(flow.send, await self._carry_out(command))
+                except ChatError as error:
+                    go_on = partial(flow.throw, error)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
+
+    async def _carry_out(self, command: Command) -> object:
+        if isinstance(command, Send):
+            return await self.send(command.request)
+        if isinstance(command, Consult):
+            return await command.acall()
+        assert isinstance(command, Wait)
+        return await self.wait(asyncio.Event(), command.seconds)
 
     async def send(self, request: Request) -> Outcome:
         """Send a request once and read its whole answer.

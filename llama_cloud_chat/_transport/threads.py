@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TypeVar, cast
 
 import httpx
 
 from llama_cloud_chat._config import ClientConfig
+from llama_cloud_chat._errors import ChatError
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
-from llama_cloud_chat._session.flows import Consult, Flow, Send, Wait, call
+from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
 from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
@@ -54,20 +56,24 @@ class Transport:
         Raises:
             ChatError: It failed.
         """
-        outcome: object = None
+        go_on: Callable[[], Command] = partial(flow.send, None)
         try:
             while True:
-                command = flow.send(outcome)
-                outcome = None
-                if isinstance(command, Send):
-                    outcome = self.send(command.request)
-                elif isinstance(command, Consult):
-                    outcome = command.call()
-                else:
-                    assert isinstance(command, Wait)
-                    self.wait(threading.Event(), command.seconds)
+                command = go_on()
+                try:
+                    go_on = partial(flow.send, self._carry_out(command))
+                except ChatError as error:
+                    go_on = partial(flow.throw, error)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
+
+    def _carry_out(self, command: Command) -> object:
+        if isinstance(command, Send):
+            return self.send(command.request)
+        if isinstance(command, Consult):
+            return command.call()
+        assert isinstance(command, Wait)
+        return self.wait(threading.Event(), command.seconds)
 
     def send(self, request: Request) -> Outcome:
         """Send a request once and read its whole answer.

@@ -127,11 +127,13 @@ class ChatService(ScriptedServer):
             answered by `reply`.
         reply: Answers a prompt.
         instead: What is answered instead, by operation, the next times.
+        max_prompt_chars: How many characters a prompt may hold.
     """
 
     def __init__(self, style: Style = "both") -> None:
         super().__init__()
         self.style = style
+        self.max_prompt_chars: int | None = None
         self.sessions: dict[str, FakeSession] = {}
         self.plays: deque[Play] = deque()
         self.reply: Callable[[str], Play] = lambda prompt: Play(said(f"You said: {prompt}"))
@@ -194,10 +196,24 @@ class ChatService(ScriptedServer):
             return [plain(204)]
         assert operation == "stream", operation
         prompt = request.json["prompt"]
+        if self.max_prompt_chars is not None and len(prompt) > self.max_prompt_chars:
+            return [in_json(too_long(prompt, self.max_prompt_chars), 422)]
         play = self.plays.popleft() if self.plays else self.reply(prompt)
         if play.is_taken:
             session.turns.append(Asked(prompt, play))
         return play.answer()
+
+
+def too_long(prompt: str, limit: int) -> dict[str, Any]:
+    """Return how the service refuses a prompt that is too long."""
+    problem = {
+        "type": "string_too_long",
+        "loc": ["body", "prompt"],
+        "msg": f"String should have at most {limit} characters",
+        "input": prompt,
+        "ctx": {"max_length": limit},
+    }
+    return {"detail": [problem]}
 
 
 def _operation(request: Request) -> tuple[str, str]:
