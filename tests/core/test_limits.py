@@ -254,7 +254,7 @@ def test_a_summary_that_cannot_be_told_is_an_error_before_anything_is_asked(
 
 def test_where_a_summary_has_no_room_the_newest_are_told(make: Any, service: ChatService) -> None:
     ask(make(max_prompt_chars=175, fold=raise_an_error), *LONG_AGO, user("Now?"))
-    assert "(4 earlier messages are left out.)" in service.prompts[0]
+    assert "(3 earlier messages are left out.)" in service.prompts[0]
 
 
 async def test_a_coroutine_function_is_awaited_and_a_function_does_not_hold_up_the_loop(service: ChatService) -> None:
