@@ -33,7 +33,8 @@ def service() -> Iterator[LocalService]:
 
 
 @pytest.fixture
-def client(service: LocalService) -> Iterator[ChatClient]:
+def client(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatClient]:
+    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", ",".join(service.index_ids))
     with ChatClient(service.api_key, base_url=service.base_url) as client:
         yield client
 
