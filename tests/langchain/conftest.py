@@ -24,6 +24,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
         monkeypatch.setenv(name, "false")
+    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", "idx-empty")  # the index of a service without documents
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +34,7 @@ def service() -> Iterator[LocalService]:
 
 
 @pytest.fixture
-def client(service: LocalService, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatClient]:
-    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", ",".join(service.index_ids))
+def client(service: LocalService) -> Iterator[ChatClient]:
     with ChatClient(service.api_key, base_url=service.base_url) as client:
         yield client
 
