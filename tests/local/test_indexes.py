@@ -27,7 +27,7 @@ def test_the_pages_hold_each_index_once(tmp_path: Path, start: Start, connect: C
     service = start([write_docs(tmp_path / str(number), {"a.md": "A text."}) for number in range(5)])
     api = connect(service)
     seen: list[list[str]] = []
-    token = ""
+    token: str | None = ""
     while token is not None:
         page = api.http.get("/api/v1/indexes", params={"page_size": 2, "page_token": token}).json()
         seen.append([index["id"] for index in page["items"]])
