@@ -204,14 +204,14 @@ def make_config(
         project_id=_optional_id("project_id", project_id, "LLAMA_CLOUD_PROJECT_ID"),
         organization_id=_optional_id("organization_id", organization_id, "LLAMA_CLOUD_ORGANIZATION_ID"),
         timeout=_check_timeout(timeout),
-        max_retries=_check_count("max_retries", max_retries, least=0),
+        max_retries=check_count("max_retries", max_retries, least=0),
         recovery_timeout=check_seconds("recovery_timeout", recovery_timeout),
-        max_event_bytes=_check_count("max_event_bytes", max_event_bytes, least=1),
+        max_event_bytes=check_count("max_event_bytes", max_event_bytes, least=1),
         allow_http=allow_http,
         _api_key=_Key(key),
         max_prompt_chars=None
         if max_prompt_chars is None
-        else _check_count("max_prompt_chars", max_prompt_chars, least=1),
+        else check_count("max_prompt_chars", max_prompt_chars, least=1),
         long_prompts=_check_long_prompts(long_prompts),
         fold=_check_fold(fold),
         index_ids=_index_ids_from_environment(),
@@ -340,7 +340,12 @@ def check_wait(name: str, value: float, *, zero: bool = False, hint: str = "") -
     return seconds
 
 
-def _check_count(name: str, value: int, *, least: int) -> int:
+def check_count(name: str, value: int, *, least: int) -> int:
+    """Return `value` if it is a whole number of at least `least`.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}.")
     return value

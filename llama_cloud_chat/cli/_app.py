@@ -100,6 +100,16 @@ def _where_help_is(error: Exception) -> str:
     return f"See {context.command_path if context else _PROGRAM} --help."
 
 
+def _read_limit(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    if not text.isdecimal():
+        raise ConfigurationError(
+            f"--max-prompt-chars takes a number of characters, or none for no limit; not {text!r}."
+        )
+    return int(text)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"{_PROGRAM} {__version__}")
@@ -250,6 +260,12 @@ def serve(
         bool, typer.Option("--allow-network", help="Allow a --host that other machines reach, unencrypted.")
     ] = False,
     model: Model = None,
+    max_prompt_chars: Annotated[
+        str, typer.Option(metavar="N", help="How many characters a prompt may hold; 'none' lifts LlamaCloud's limit.")
+    ] = "1000",
+    titles: Annotated[
+        bool, typer.Option("--titles", help="Offer titles on request, which LlamaCloud no longer does.")
+    ] = False,
 ) -> None:
     """Run the embedded service in the foreground until Ctrl-C.
 
@@ -258,4 +274,13 @@ def serve(
     """
     from ._serve import run_service  # noqa: PLC0415
 
-    run_service(docs or None, host=host, port=port, allow_network=allow_network, data=data, model=model)
+    run_service(
+        docs or None,
+        host=host,
+        port=port,
+        allow_network=allow_network,
+        data=data,
+        model=model,
+        max_prompt_chars=_read_limit(max_prompt_chars),
+        titles=titles,
+    )

@@ -21,8 +21,6 @@ else:
     import tomli as tomllib
 
 _PROGRAM = "llama-cloud-chat"
-INDEX_VARIABLE = "LLAMA_CLOUD_INDEX_IDS"
-"""The indexes to ask where none are named, with spaces or commas between them."""
 _ADDRESS = ("base_url", "project_id", "organization_id")
 _PROFILE_KEYS = (*_ADDRESS, "api_key_env", "api_key")
 
@@ -111,7 +109,7 @@ def connect(connection: Connection) -> Iterator[Reached]:
             yield Reached(client, service.index_ids)
         return
     with ChatClient(**_client_arguments(connection)) as client:
-        yield Reached(client, os.environ.get(INDEX_VARIABLE, "").replace(",", " ").split())
+        yield Reached(client, list(client.config.index_ids))
 
 
 def config_file() -> Path:

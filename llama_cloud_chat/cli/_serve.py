@@ -12,7 +12,6 @@ from llama_cloud_chat._config import key_from_environment
 from llama_cloud_chat._turn.wording import clean_line
 from llama_cloud_chat.local import LocalService
 
-from ._connection import INDEX_VARIABLE
 from ._progress import indexing_bar
 from ._safe import complain
 
@@ -25,6 +24,8 @@ def run_service(
     allow_network: bool,
     data: Path | None,
     model: str | None,
+    max_prompt_chars: int | None,
+    titles: bool,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM, printing what a client needs to know.
 
@@ -40,6 +41,8 @@ def run_service(
             data=data,
             api_key=key.get_secret_value() if key else None,
             agent=model,
+            max_prompt_chars=max_prompt_chars,
+            titles=titles,
             on_progress=on_progress,
         )
         service.serve_forever(lambda running: _announce(running, shows_key=key is None))
@@ -61,7 +64,7 @@ def _announce(service: LocalService, *, shows_key: bool) -> None:
     lines.append(f"  export LLAMA_CLOUD_BASE_URL={service.base_url}")
     if shows_key:
         lines.append(f"  export LLAMA_CLOUD_API_KEY={service.api_key}")
-    lines.append(f"  export {INDEX_VARIABLE}={','.join(service.index_ids)}")
+    lines.append(f"  export LLAMA_CLOUD_INDEX_IDS={','.join(service.index_ids)}")
     lines += ["  llama-cloud-chat chat", "", "Indexes:"]
     lines += [f"  {index_id}  {clean_line(name)}" for index_id, name in service.index_names.items()]
     lines += [clean_line(f"Left out {skipped.path}: {skipped.reason}.", 400) for skipped in service.skipped]

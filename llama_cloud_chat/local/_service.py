@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeAlias
 
-from llama_cloud_chat._config import check_key, check_wait, is_loopback
+from llama_cloud_chat._config import check_count, check_key, check_wait, is_loopback
 from llama_cloud_chat._errors import ConfigurationError
 
 from ._agents.choose import agent_from
@@ -106,7 +106,9 @@ class LocalService:
         self._url_seconds = check_wait("url_seconds", url_seconds)
         self._api_key = secrets.token_urlsafe(32) if api_key is None else check_key(api_key).get_secret_value()
         self._agent = extractive_agent if agent is None else agent_from(agent)
-        self._max_prompt_chars = None if max_prompt_chars is None else _check_limit(max_prompt_chars)
+        self._max_prompt_chars = (
+            None if max_prompt_chars is None else check_count("max_prompt_chars", max_prompt_chars, least=1)
+        )
         self._titles = titles
         self._on_progress = on_progress
         self._faults = Faults()
@@ -373,14 +375,6 @@ def _check_host(host: str, *, allow_network: bool) -> str:
             " say allow_network=True."
         )
     return host
-
-
-def _check_limit(max_prompt_chars: int) -> int:
-    if isinstance(max_prompt_chars, bool) or not isinstance(max_prompt_chars, int) or max_prompt_chars < 1:
-        raise ConfigurationError(
-            f"max_prompt_chars must be a whole number of at least 1, or None for no limit, not {max_prompt_chars!r}."
-        )
-    return max_prompt_chars
 
 
 def _check_port(port: int) -> int:

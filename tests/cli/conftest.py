@@ -91,7 +91,7 @@ def actor() -> Iterator[Actor]:
 
 @pytest.fixture
 def service(actor: Actor) -> Iterator[LocalService]:
-    with LocalService([], agent=actor) as service:
+    with LocalService([], agent=actor, titles=True) as service:
         yield service
 
 

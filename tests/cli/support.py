@@ -47,7 +47,11 @@ class Runner:
         self.home = home
         self.variables: dict[str, str] = {}
         if service is not None:
-            self.variables = {"LLAMA_CLOUD_BASE_URL": service.base_url, "LLAMA_CLOUD_API_KEY": service.api_key}
+            self.variables = {
+                "LLAMA_CLOUD_BASE_URL": service.base_url,
+                "LLAMA_CLOUD_API_KEY": service.api_key,
+                "LLAMA_CLOUD_INDEX_IDS": ",".join(service.index_ids),
+            }
 
     def env(self, **more: str) -> dict[str, str]:
         return environment(self.home, **{**self.variables, **more})

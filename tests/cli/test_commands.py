@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import pytest
-from llama_cloud import LlamaCloud
+from llama_cloud import LlamaCloud, UnprocessableEntityError
 
 from .support import COMMAND, SECONDS, Runner, assert_one_sentence, environment
 
@@ -31,6 +31,10 @@ class Served(NamedTuple):
     @property
     def key(self) -> str:
         return self.exports["LLAMA_CLOUD_API_KEY"]
+
+    @property
+    def index_ids(self) -> list[str]:
+        return self.exports["LLAMA_CLOUD_INDEX_IDS"].split(",")
 
     def end(self, number: int = signal.SIGTERM) -> str:
         """Tell it to end; return what it has complained of."""
@@ -107,7 +111,7 @@ def test_the_official_sdk_does_everything_against_serve(serving: Serve, handbook
     with serving("--docs", handbook) as served, LlamaCloud(api_key=served.key, base_url=served.url) as sdk:
         assert sdk.chat.list().items == []
         session = sdk.chat.create()
-        sdk.chat.stream(session.session_id, index_ids=[], prompt="Hello?")
+        sdk.chat.stream(session.session_id, index_ids=served.index_ids, prompt="Hello?")
         events = sdk.chat.retrieve(session.session_id).events
         assert events[0].type == "user_input"
         assert events[-1].type == "stop"
@@ -115,6 +119,27 @@ def test_the_official_sdk_does_everything_against_serve(serving: Serve, handbook
         assert [item.session_id for item in sdk.chat.list().items] == [session.session_id]
         sdk.chat.delete(session.session_id)
         assert sdk.chat.list().items == []
+
+
+@pytest.mark.parametrize(("given", "fits"), [([], 1000), (["--max-prompt-chars", "7"], 7)])
+def test_serve_keeps_prompts_as_short_as_it_is_told(
+    serving: Serve, handbook: Path, given: list[str], fits: int
+) -> None:
+    with serving("--docs", handbook, *given) as served, LlamaCloud(api_key=served.key, base_url=served.url) as sdk:
+        session_id = sdk.chat.create().session_id
+        sdk.chat.stream(session_id, index_ids=served.index_ids, prompt="x" * fits)
+        with pytest.raises(UnprocessableEntityError, match="string_too_long"):
+            sdk.chat.stream(session_id, index_ids=served.index_ids, prompt="x" * (fits + 1))
+
+
+def test_serve_lifts_the_limit_and_offers_titles_when_it_is_told_to(
+    serving: Serve, run: Runner, handbook: Path
+) -> None:
+    with serving("--docs", handbook, "--max-prompt-chars", "none", "--titles") as served:
+        assert run("chat", stdin="leave? " * 1000, env=served.exports).returncode == 0
+        with LlamaCloud(api_key=served.key, base_url=served.url) as sdk:
+            (session,) = sdk.chat.list().items
+        assert run("sessions", "title", session.session_id, "Leave", env=served.exports).returncode == 0
 
 
 def test_what_serve_says_is_all_that_chat_needs(serving: Serve, run: Runner, handbook: Path) -> None:
@@ -226,6 +251,8 @@ def test_reading_documents_shows_a_bar_on_a_terminal_and_removes_it(run: Runner,
         (["sessions", "list"], ["LLAMA_CLOUD_API_KEY", "--profile", "--local"]),
         (["sessions", "list", "--local"], ["--data FILE"]),
         (["chat", "--docs", "x"], ["--docs", "add --local"]),
+        (["serve", "--docs", ".", "--max-prompt-chars", "0"], ["max_prompt_chars", "at least 1"]),
+        (["serve", "--max-prompt-chars", "many"], ["--max-prompt-chars", "none"]),
         (["chat", "--local", "--base-url", "http://x"], ["--base-url"]),
     ],
 )

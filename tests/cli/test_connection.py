@@ -14,6 +14,7 @@ from llama_cloud_chat.local import LocalService
 from .support import Runner, assert_one_sentence
 
 SECRET = "llx-very-secret"
+ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 WriteProfiles: TypeAlias = "Callable[..., None]"
 
 
@@ -54,11 +55,11 @@ def test_a_profile_overrides_the_environment_and_options_override_the_profile(
 
 
 def test_projects_are_passed_on(run_alone: Runner, profiles: WriteProfiles, service: LocalService) -> None:
-    profiles(f"[work]\nbase_url = '{service.base_url}'\napi_key = '{service.api_key}'\nproject_id = 'one'\n")
-    env = {"XDG_CONFIG_HOME": str(run_alone.home / ".config")}
+    profiles(f"[work]\nbase_url = '{service.base_url}'\napi_key = '{service.api_key}'\nproject_id = '{ONE}'\n")
+    env = {"XDG_CONFIG_HOME": str(run_alone.home / ".config"), "LLAMA_CLOUD_INDEX_IDS": service.index_ids[0]}
     run_alone("chat", "--profile", "work", stdin="hello", env=env)
     assert "hello" in listing(run_alone, "--profile", "work").stdout
-    assert listing(run_alone, "--profile", "work", "--project", "two").stdout == "There are no sessions.\n"
+    assert listing(run_alone, "--profile", "work", "--project", TWO).stdout == "There are no sessions.\n"
 
 
 def test_a_key_that_others_can_read_is_refused(run_alone: Runner, profiles: WriteProfiles) -> None:

@@ -18,7 +18,7 @@ from .support import Runner, assert_one_sentence, sessions_of
 def session_id(service: LocalService) -> str:
     """A session of two turns."""
     with ChatClient(service.api_key, base_url=service.base_url) as client:
-        session = client.create()
+        session = client.create(service.index_ids)
         session.ask("search 日本 for leave")
         session.ask("# hello\nthere")
         return session.session_id
@@ -27,7 +27,7 @@ def session_id(service: LocalService) -> str:
 @pytest.fixture
 def evil_id(service: LocalService) -> str:
     with ChatClient(service.api_key, base_url=service.base_url) as client:
-        session = client.create()
+        session = client.create(service.index_ids)
         session.ask("evil \x1b[2J\x9b title")
         return session.session_id
 

@@ -24,6 +24,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
         monkeypatch.setenv(name, "false")
+    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", "idx-empty")  # the index of a service without documents
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,11 @@ from llama_cloud_chat.local import Agent, LocalService
 from tests.llama_index.harness import HoldingService
 
 
+@pytest.fixture(autouse=True)
+def _index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", "idx-empty")  # the index of a service without documents
+
+
 @pytest.fixture
 def opened() -> Iterator[ExitStack]:
     with ExitStack() as stack:

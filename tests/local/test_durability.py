@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,12 @@ def counted(upto: int) -> str:
 def ask_until_killed(http: httpx.Client, process: int, chance: random.Random) -> tuple[str, list[dict[str, Any]]]:
     """Open a session, ask, and kill the service somewhere in the answer; return what had come."""
     session_id = str(http.post("/api/v1/chat").json()["session_id"])
+    index_ids = [index["id"] for index in http.get("/api/v1/indexes").json()["items"]]
     received: list[dict[str, Any]] = []
     moment = chance.randrange(40)
     with contextlib.suppress(httpx.TransportError):
         url = f"/api/v1/chat/{session_id}/messages/stream"
-        with http.stream("POST", url, json={"index_ids": [], "prompt": "Count!"}) as answer:
+        with http.stream("POST", url, json={"index_ids": index_ids, "prompt": "Count!"}) as answer:
             for event in events_in(answer.iter_lines()):
                 received.append(event)
                 if len(received) == moment + 1:
@@ -184,7 +186,7 @@ def test_a_turn_goes_on_when_its_client_is_killed(start: Start, connect: Connect
         "import httpx, sys, time\n"
         f"with httpx.stream('POST', '{service.base_url}/api/v1/chat/{session_id}/messages/stream',\n"
         f"        headers={{'Authorization': 'Bearer {service.api_key}'}}, timeout=60,\n"
-        "        json={'index_ids': [], 'prompt': 'x'}) as answer:\n"
+        f"        json={{'index_ids': {service.index_ids}, 'prompt': 'x'}}) as answer:\n"
         "    for line in answer.iter_lines(): print(line, flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as client:
@@ -232,7 +234,7 @@ def test_a_turn_that_finds_the_disk_full_ends_and_does_not_lock_its_session(
             assert full.wait(20)
             yield {"type": "text_delta", "content": "x" * 100_000}
 
-    service = LocalService([], data=data, agent=agent, api_key="k" * 20).start()
+    service = LocalService([], data=data, agent=agent, api_key="k" * 20, max_prompt_chars=None).start()
     api = connect(service)
     session_id = api.create()
     db = store_of(service)
@@ -321,7 +323,7 @@ async def test_two_hundred_streams_at_once_all_arrive_whole(start: Start) -> Non
         async with httpx.AsyncClient(**options) as http:
             session_id = (await http.post("/api/v1/chat")).json()["session_id"]
             url = f"/api/v1/chat/{session_id}/messages/stream"
-            return (await http.post(url, json={"index_ids": [], "prompt": f"q{number}"})).text
+            return (await http.post(url, json={"index_ids": service.index_ids, "prompt": f"q{number}"})).text
 
     for number, text in enumerate(await asyncio.gather(*map(ask, range(200)))):
         events = list(events_in(text.splitlines()))
@@ -336,7 +338,7 @@ def test_a_client_that_does_not_read_is_let_go_and_takes_no_memory(start: Start,
     url = f"/api/v1/chat/{session_id}/messages/stream"
     tracemalloc.start()
     try:
-        with api.http.stream("POST", url, json={"index_ids": [], "prompt": "x"}) as answer:
+        with api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}) as answer:
             while api.summary(session_id)["job_metadata"] is None:
                 pass
             kept, _ = tracemalloc.get_traced_memory()
@@ -350,9 +352,10 @@ def test_a_client_that_does_not_read_is_let_go_and_takes_no_memory(start: Start,
 
 
 def test_keys_pages_and_sessions_of_other_projects_are_not_seen(start: Start, connect: Connect) -> None:
-    api = connect(start(agent=scripted_agent("Hello!")))
-    mine = api.http.post("/api/v1/chat", params={"project_id": "mine"}).json()["session_id"]
-    for params in ({}, {"project_id": "yours"}, {"project_id": "mine", "organization_id": "other"}):
+    api = connect(start(agent=scripted_agent("Hello!"), titles=True))
+    my_project, your_project, other = (str(uuid.uuid4()) for _ in range(3))
+    mine = api.http.post("/api/v1/chat", params={"project_id": my_project}).json()["session_id"]
+    for params in ({}, {"project_id": your_project}, {"project_id": my_project, "organization_id": other}):
         assert api.http.get("/api/v1/chat", params=params).json()["items"] == []
         assert api.http.get(f"/api/v1/chat/{mine}", params=params).status_code == 404
         assert (
@@ -361,7 +364,7 @@ def test_keys_pages_and_sessions_of_other_projects_are_not_seen(start: Start, co
         assert api.post(mine, params=params).status_code == 404
         assert api.http.get(f"/api/v1/chat/{mine}/summary", params=params).status_code == 404
         assert api.http.delete(f"/api/v1/chat/{mine}", params=params).status_code == 404
-    assert api.http.get(f"/api/v1/chat/{mine}", params={"project_id": "mine"}).json()["events"] == []
+    assert api.http.get(f"/api/v1/chat/{mine}", params={"project_id": my_project}).json()["events"] == []
     assert len(mine) >= 36
 
 

@@ -73,7 +73,7 @@ def test_a_stream_is_cut_after_so_many_bytes(service: LocalService, api: Api, si
     service.fail_next(cut_after=size)
     received = b""
     url = f"/api/v1/chat/{session_id}/messages/stream"
-    with api.http.stream("POST", url, json={"index_ids": [], "prompt": "x"}) as answer:
+    with api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}) as answer:
         assert answer.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError):
             for chunk in answer.iter_raw():
@@ -89,7 +89,7 @@ def test_a_stream_stalls_after_so_many_bytes_until_the_client_leaves(service: Lo
     service.fail_next(stall_after=60)
     received = b""
     url = f"/api/v1/chat/{session_id}/messages/stream"
-    with api.http.stream("POST", url, json={"index_ids": [], "prompt": "x"}, timeout=0.5) as answer:  # noqa: SIM117
+    with api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}, timeout=0.5) as answer:  # noqa: SIM117
         with pytest.raises(httpx.ReadTimeout):
             for chunk in answer.iter_raw():
                 received += chunk
@@ -102,7 +102,9 @@ def test_a_service_with_a_stalled_stream_stops_in_time(connect: Connect, caplog:
     api = connect(service)
     service.fail_next(stall_after=10)
     session_id = api.create()
-    with api.http.stream("POST", f"/api/v1/chat/{session_id}/messages/stream", json={"index_ids": [], "prompt": "x"}):
+    with api.http.stream(
+        "POST", f"/api/v1/chat/{session_id}/messages/stream", json={"index_ids": api.index_ids, "prompt": "x"}
+    ):
         began = time.monotonic()
         service.stop()
         assert time.monotonic() - began < 8
@@ -112,7 +114,7 @@ def test_a_service_with_a_stalled_stream_stops_in_time(connect: Connect, caplog:
 def test_a_turn_ends_with_the_reason_it_was_given(service: LocalService) -> None:
     service.fail_next(stop_with="The model is overloaded.")
     with ChatClient(service.api_key, base_url=service.base_url) as client:
-        session = client.create()
+        session = client.create(service.index_ids)
         with pytest.raises(TurnFailedError, match="The model is overloaded"):
             session.ask("x")
         assert session.ask("x").text == WORDS
@@ -128,7 +130,7 @@ def test_a_slow_turn_is_slow_and_whole(service: LocalService, api: Api) -> None:
 
 def test_the_core_recovers_from_faults_without_asking_twice(service: LocalService, api: Api) -> None:
     with ChatClient(service.api_key, base_url=service.base_url) as client:
-        session = client.create()
+        session = client.create(service.index_ids)
         service.fail_next(cut_after=150)
         assert session.ask("once").text == WORDS
         service.fail_next(status=500, taken=True)
@@ -143,7 +145,7 @@ def test_faults_happen_to_the_operation_they_were_asked_for_in_order(service: Lo
     service.fail_next(status=504, on="create")
     service.fail_next(status=500, on="get_summary")
     assert api.http.get("/api/v1/chat").status_code == 200
-    assert [api.http.post("/api/v1/chat").status_code for _ in range(4)] == [503, 503, 504, 200]
+    assert [api.http.post("/api/v1/chat").status_code for _ in range(4)] == [503, 503, 504, 201]
     session_id = api.create()
     assert api.http.get(f"/api/v1/chat/{session_id}/summary").status_code == 500
     service.fail_next(status=500, on="list")
@@ -180,7 +182,7 @@ def test_events_can_be_read_up_to_the_cut(service: LocalService, api: Api) -> No
     url = f"/api/v1/chat/{api.create()}/messages/stream"
     read: list[str] = []
     with (
-        api.http.stream("POST", url, json={"index_ids": [], "prompt": "x"}) as answer,
+        api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}) as answer,
         pytest.raises(httpx.RemoteProtocolError),
     ):
         read.extend(event["content"] for event in events_in(answer.iter_lines()))

@@ -64,8 +64,7 @@ def test_the_description_of_the_api_needs_no_key(api: Api) -> None:
         ("GET", "/api/v1/chat/{}", None),
         ("GET", "/api/v1/chat/{}/summary", None),
         ("DELETE", "/api/v1/chat/{}", None),
-        ("POST", "/api/v1/chat/{}/title", {"first_message": "x"}),
-        ("POST", STREAM, {"index_ids": [], "prompt": "x"}),
+        ("POST", STREAM, {"index_ids": ["idx-1"], "prompt": "x"}),
     ],
 )
 def test_an_unknown_session_is_404(api: Api, method: str, path: str, body: Any) -> None:
@@ -86,13 +85,14 @@ def test_an_attachment_that_is_not_there_is_404(api: Api, name: str) -> None:
     ("body", "field"),
     [
         ({"prompt": "x"}, ["body", "index_ids"]),
-        ({"index_ids": []}, ["body", "prompt"]),
-        ({"index_ids": [], "prompt": ""}, ["body", "prompt"]),
-        ({"index_ids": [], "prompt": " \n\t"}, ["body", "prompt"]),
-        ({"index_ids": [], "prompt": 7}, ["body", "prompt"]),
-        ({"index_ids": ["i"] * 11, "prompt": "x"}, ["body", "index_ids"]),
+        ({"index_ids": ["i"]}, ["body", "prompt"]),
+        ({"index_ids": ["i"], "prompt": ""}, ["body", "prompt"]),
+        ({"index_ids": ["i"], "prompt": " \n\t"}, ["body", "prompt"]),
+        ({"index_ids": ["i"], "prompt": 7}, ["body", "prompt"]),
+        ({"index_ids": ["i"], "prompt": "x" * 1001}, ["body", "prompt"]),
+        ({"index_ids": [], "prompt": "x"}, ["body", "index_ids"]),
         ({"index_ids": None, "prompt": "x"}, ["body", "index_ids"]),
-        ({"index_ids": [], "prompt": "x", "require_all_indexes": "perhaps"}, ["body", "require_all_indexes"]),
+        ({"index_ids": ["i"], "prompt": "x", "require_all_indexes": "perhaps"}, ["body", "require_all_indexes"]),
     ],
 )
 def test_a_message_that_is_not_valid_is_422_and_not_taken_in(api: Api, body: Any, field: list[str]) -> None:
@@ -137,25 +137,88 @@ def test_a_body_that_is_not_json_is_refused(api: Api, body: bytes) -> None:
 def test_a_refusal_can_repeat_whatever_came_in(api: Api, prompt: str) -> None:
     answer = api.http.post(
         STREAM.format(api.create()),
-        content=f'{{"index_ids": [], "prompt": {prompt}}}',
+        content=f'{{"index_ids": ["i"], "prompt": {prompt}}}',
         headers={"Content-Type": "application/json"},
     )
     assert answer.status_code in (400, 422)
     assert answer.json()["detail"]
 
 
+def test_a_prompt_holds_a_thousand_characters_whatever_they_are(api: Api) -> None:
+    session_id = api.create()
+    answer = api.post(session_id, "🎉" * 1001)
+    assert answer.status_code == 422
+    assert answer.json() == {
+        "detail": [
+            {
+                "type": "string_too_long",
+                "loc": ["body", "prompt"],
+                "msg": "String should have at most 1000 characters",
+                "input": "🎉" * 1001,
+                "ctx": {"max_length": 1000},
+            }
+        ]
+    }
+    assert api.events(session_id) == []
+    assert api.ask(session_id, "🎉" * 1000)[-1]["type"] == "stop"
+
+
+@pytest.mark.parametrize(("limit", "fits", "does_not_fit"), [(7, 7, 8), (None, 100_000, None)])
+def test_another_length_of_prompts_can_be_chosen(
+    start: Callable[..., LocalService],
+    connect: Callable[[LocalService], Api],
+    limit: int | None,
+    fits: int,
+    does_not_fit: int | None,
+) -> None:
+    api = connect(start(agent=["Hello!"], max_prompt_chars=limit))
+    session_id = api.create()
+    assert api.ask(session_id, "x" * fits)[-1]["type"] == "stop"
+    if does_not_fit is not None:
+        (problem,) = api.post(session_id, "x" * does_not_fit).json()["detail"]
+        assert (problem["type"], problem["ctx"]) == ("string_too_long", {"max_length": limit})
+
+
+def test_a_prompt_names_an_index_at_least(api: Api) -> None:
+    (problem,) = api.post(api.create(), index_ids=[]).json()["detail"]
+    assert (problem["type"], problem["loc"], problem["input"]) == ("too_short", ["body", "index_ids"], [])
+    assert problem["ctx"]["min_length"] == 1
+
+
+def test_a_prompt_may_name_more_indexes_than_a_session_is_bound_to(api: Api) -> None:
+    gone = [f"idx-{number}" for number in range(11)]
+    events = api.ask(api.create(), "How many days of leave?", index_ids=[*api.index_ids, *gone])
+    assert events[-1]["skipped_index_ids"] == gone
+
+
+@pytest.mark.parametrize("name", ["project_id", "organization_id"])
+@pytest.mark.parametrize("value", ["mine", "", "123"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/v1/chat"), ("POST", "/api/v1/chat"), ("GET", "/api/v1/indexes")]
+)
+def test_projects_and_organisations_are_uuids(api: Api, name: str, value: str, method: str, path: str) -> None:
+    assert field_of(api.http.request(method, path, params={name: value})) == ["query", name]
+
+
+def test_a_session_is_created_with_201_and_deleted_with_204(api: Api) -> None:
+    created = api.http.post("/api/v1/chat")
+    assert created.status_code == 201
+    assert api.http.delete(f"/api/v1/chat/{created.json()['session_id']}").status_code == 204
+
+
 def test_a_session_can_be_opened_without_a_body(api: Api) -> None:
     assert api.http.post("/api/v1/chat").json()["index_ids"] is None
 
 
-@pytest.mark.parametrize("given", ["none", "own", "reordered"])
-def test_a_bound_session_takes_its_own_indexes_or_none(
+@pytest.mark.parametrize("given", ["own", "reordered", "other ids"])
+def test_a_bound_session_takes_its_own_indexes(
     tmp_path: Path, start: Callable[..., LocalService], connect: Callable[[LocalService], Api], given: str
 ) -> None:
     service = start([write_docs(tmp_path / name, {"a.md": f"The {name} text."}) for name in ("one", "two")])
     api = connect(service)
     session_id = api.create(index_ids=service.index_ids)
-    sent = {"none": [], "own": service.index_ids, "reordered": service.index_ids[::-1]}[given]
+    other_ids = [index["export_config_id"] for index in api.http.get("/api/v1/indexes").json()["items"]]
+    sent = {"own": service.index_ids, "reordered": service.index_ids[::-1], "other ids": other_ids}[given]
     assert api.ask(session_id, "What is the text?", index_ids=sent)[-1]["is_error"] is False
 
 
@@ -175,7 +238,7 @@ def test_a_bound_session_is_locked_to_its_indexes(
 
 def test_an_unbound_session_takes_its_indexes_with_each_message(api: Api, service: LocalService) -> None:
     session_id = api.create()
-    without = api.ask(session_id, "How many days of leave?")
+    without = api.ask(session_id, "How many days of leave?", index_ids=["idx-gone"])
     assert "no index" in without[-2]["content"]
     answered = api.ask(session_id, "How many days of leave?", index_ids=service.index_ids)
     assert "30 days" in answered[-2]["content"]
@@ -231,7 +294,10 @@ def test_a_page_token_from_elsewhere_is_422(api: Api, token: str) -> None:
     assert field_of(api.http.get("/api/v1/chat", params={"page_token": token})) == ["query", "page_token"]
 
 
-def test_the_title_comes_from_the_first_prompt_and_can_be_set(api: Api) -> None:
+def test_the_title_comes_from_the_first_prompt_and_can_be_set_where_that_is_offered(
+    start: Callable[..., LocalService], connect: Callable[[LocalService], Api]
+) -> None:
+    api = connect(start(titles=True))
     session_id = api.create()
     assert api.summary(session_id)["generated_title"] is None
     api.ask(session_id, "What  is the\nfirst question " + "of this very long conversation " * 3 + "?")
@@ -242,6 +308,22 @@ def test_the_title_comes_from_the_first_prompt_and_can_be_set(api: Api) -> None:
     answer = api.http.post(f"/api/v1/chat/{session_id}/title", json={"first_message": "Leave"})
     assert answer.json()["generated_title"] == "Leave"
     assert field_of(api.http.post(f"/api/v1/chat/{session_id}/title", json={})) == ["body", "first_message"]
+
+
+def test_a_title_on_request_is_no_operation_of_the_service(api: Api) -> None:
+    session_id = api.create()
+    answer = api.http.post(f"/api/v1/chat/{session_id}/title", json={"first_message": "Leave"})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert api.summary(session_id)["generated_title"] is None
+
+
+def test_an_unknown_session_has_no_title(
+    start: Callable[..., LocalService], connect: Callable[[LocalService], Api]
+) -> None:
+    api = connect(start(titles=True))
+    answer = api.http.post("/api/v1/chat/ses-unknown/title", json={"first_message": "Leave"})
+    assert answer.status_code == 404
+    assert "ses-unknown" in answer.json()["detail"]
 
 
 def test_the_title_of_a_fork_comes_from_what_was_asked_there(api: Api) -> None:

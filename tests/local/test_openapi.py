@@ -36,6 +36,8 @@ OPERATIONS = [
     ("/api/v1/chat/{session_id}/summary", "get"),
     ("/api/v1/chat/{session_id}/title", "post"),
     ("/api/v1/chat/{session_id}/messages/stream", "post"),
+    ("/api/v1/indexes", "get"),
+    ("/api/v1/indexes/{index_id}", "get"),
     ("/api/v1/beta/attachments/{attachment_name}", "get"),
     ("/presigned/{source_id}/{attachment_name}", "get"),
 ]
@@ -45,7 +47,7 @@ OPERATIONS = [
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Any]]:
     folder = write_docs(tmp_path_factory.mktemp("docs"))
     (folder / "zoo.pdf").write_bytes(pdf_of("Elephants."))
-    with LocalService(folder) as service:
+    with LocalService(folder, titles=True) as service:
         api = Api(service)
         with api.http:
             yield api, schemathesis.openapi.from_dict(httpx.get(f"{service.base_url}/openapi.json").json())

@@ -22,7 +22,8 @@ def test_a_client_without_arguments_finds_the_service(llama_cloud_chat_service):
     assert "LLAMA_CLOUD_PROJECT_ID" not in os.environ
     with ChatClient() as client:
         assert list(client.list()) == []
-        assert "no index" in client.create().ask("Hello?").text
+        assert os.environ["LLAMA_CLOUD_INDEX_IDS"] == "idx-empty"
+        assert "nothing in the indexes" in client.create().ask("Hello?").text
 
 @pytest.mark.llama_cloud_chat(docs="docs", agent=["Hello!"])
 def test_the_mark_says_how_it_is_made(llama_cloud_chat_service):
@@ -35,7 +36,7 @@ def test_the_mark_says_how_it_is_made(llama_cloud_chat_service):
 
 def test_afterwards_the_environment_is_as_it_was():
     assert os.environ["LLAMA_CLOUD_PROJECT_ID"] == "mine"
-    assert "LLAMA_CLOUD_BASE_URL" not in os.environ
+    assert not {"LLAMA_CLOUD_BASE_URL", "LLAMA_CLOUD_INDEX_IDS"} & set(os.environ)
 """
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import llama_cloud
 import pytest
@@ -50,12 +52,6 @@ def test_the_sdk_drives_every_operation(service: LocalService, sdk: LlamaCloud) 
     assert summary.job_metadata.turns == 2
     assert (summary.job_metadata.total_output_tokens or 0) > 0
 
-    titled = sdk.post(
-        f"/api/v1/chat/{created.session_id}/title",
-        body={"first_message": "A better title"},
-        cast_to=type(summary),
-    )
-    assert titled.generated_title == "A better title"
     assert [each.session_id for each in sdk.chat.list()] == [created.session_id]
     with pytest.raises(llama_cloud.NotFoundError):
         sdk.beta.attachments.get("screenshots/page_7.jpg", source_id="dfl-1")
@@ -68,7 +64,7 @@ def test_the_sdk_drives_every_operation(service: LocalService, sdk: LlamaCloud) 
 async def test_the_async_sdk_drives_every_operation(service: LocalService, async_sdk: AsyncLlamaCloud) -> None:
     created = await async_sdk.chat.create(index_ids=service.index_ids)
     assert created.shared_access == "query"
-    await async_sdk.chat.stream(created.session_id, index_ids=[], prompt="Who books hotels?")
+    await async_sdk.chat.stream(created.session_id, index_ids=service.index_ids, prompt="Who books hotels?")
     detail = await async_sdk.chat.retrieve(created.session_id)
     assert "Hotels are booked by the office. (travel.txt, page 2)" in detail.events[-2].content
     assert detail.events[-1].type == "stop"
@@ -82,6 +78,19 @@ async def test_the_async_sdk_drives_every_operation(service: LocalService, async
         await async_sdk.chat.get_summary(created.session_id)
 
 
+def test_the_sdk_titles_a_session_where_that_is_offered(
+    start: Callable[..., LocalService], service: LocalService, sdk: LlamaCloud
+) -> None:
+    offering = start(titles=True)
+    with LlamaCloud(api_key=offering.api_key, base_url=offering.base_url, max_retries=0) as other:
+        session = other.chat.create()
+        path, body = f"/api/v1/chat/{session.session_id}/title", {"first_message": "A better title"}
+        assert other.post(path, body=body, cast_to=type(session)).generated_title == "A better title"
+    session = sdk.chat.create()
+    with pytest.raises(llama_cloud.NotFoundError):
+        sdk.post(f"/api/v1/chat/{session.session_id}/title", body=body, cast_to=type(session))
+
+
 def test_the_sdk_follows_the_pages_of_a_list(sdk: LlamaCloud) -> None:
     made = [sdk.chat.create().session_id for _ in range(5)]
     page = sdk.chat.list(page_size=2)
@@ -89,8 +98,31 @@ def test_the_sdk_follows_the_pages_of_a_list(sdk: LlamaCloud) -> None:
     assert [each.session_id for each in page] == made[::-1]
 
 
-def test_projects_and_organisations_do_not_see_each_others_sessions(sdk: LlamaCloud) -> None:
-    scopes = [{}, {"project_id": "p"}, {"organization_id": "o"}, {"organization_id": "o", "project_id": "p"}]
+def test_the_sdk_lists_the_indexes_and_asks_by_either_id(
+    tmp_path: Path, start: Callable[..., LocalService], handbook: Path
+) -> None:
+    (tmp_path / "zoo.md").write_text("Elephants need space.")
+    service = start([handbook, tmp_path / "zoo.md"])
+    with LlamaCloud(api_key=service.api_key, base_url=service.base_url, max_retries=0) as sdk:
+        listed = list(sdk.indexes.list(page_size=1))
+        assert [index.id for index in listed] == service.index_ids
+        assert listed[1].name == "zoo.md"
+        assert sdk.indexes.get(listed[1].id).to_dict() == listed[1].to_dict()
+        session = sdk.chat.create()
+        for index_id in (listed[1].id, listed[1].export_config_id):
+            sdk.chat.stream(session.session_id, index_ids=[index_id], prompt="What do elephants need?")
+            events = sdk.chat.retrieve(session.session_id).events
+            assert "Elephants need space." in events[-2].content
+
+
+def test_projects_and_organisations_do_not_see_each_others_sessions(service: LocalService, sdk: LlamaCloud) -> None:
+    project, organization = str(uuid.uuid4()), str(uuid.uuid4())
+    scopes = [
+        {},
+        {"project_id": project},
+        {"organization_id": organization},
+        {"organization_id": organization, "project_id": project},
+    ]
     made = [sdk.chat.create(**scope).session_id for scope in scopes]
     for scope, own in zip(scopes, made, strict=True):
         assert [each.session_id for each in sdk.chat.list(**scope)] == [own]
@@ -103,7 +135,7 @@ def test_projects_and_organisations_do_not_see_each_others_sessions(sdk: LlamaCl
             with pytest.raises(llama_cloud.NotFoundError):
                 sdk.chat.get_summary(session_id, **scope)
             with pytest.raises(llama_cloud.NotFoundError):
-                sdk.chat.stream(session_id, index_ids=[], prompt="Hello?", **scope)
+                sdk.chat.stream(session_id, index_ids=service.index_ids, prompt="Hello?", **scope)
             with pytest.raises(llama_cloud.NotFoundError):
                 sdk.chat.delete(session_id, **scope)
 
@@ -116,3 +148,9 @@ def test_the_sdks_errors_name_what_is_wrong(service: LocalService, sdk: LlamaClo
     session_id = sdk.chat.create(index_ids=service.index_ids).session_id
     with pytest.raises(llama_cloud.ConflictError, match="locked"):
         sdk.chat.stream(session_id, index_ids=["idx-other"], prompt="Hello?")
+    with pytest.raises(llama_cloud.UnprocessableEntityError, match="string_too_long"):
+        sdk.chat.stream(session_id, index_ids=service.index_ids, prompt="x" * 1001)
+    with pytest.raises(llama_cloud.UnprocessableEntityError, match="too_short"):
+        sdk.chat.stream(session_id, index_ids=[], prompt="Hello?")
+    with pytest.raises(llama_cloud.UnprocessableEntityError, match="uuid_parsing"):
+        sdk.chat.list(project_id="mine")

@@ -87,7 +87,7 @@ def test_a_bound_session_whose_index_is_gone_skips_it(
         session_id = connect(service).create(index_ids=service.index_ids)
         index_ids = service.index_ids
     api = connect(start(data=data))
-    assert api.ask(session_id, "Leave?")[-1]["skipped_index_ids"] == index_ids
+    assert api.ask(session_id, "Leave?", index_ids=index_ids)[-1]["skipped_index_ids"] == index_ids
 
 
 def test_the_index_ids_are_in_the_order_of_docs_and_stay_the_same(tmp_path: Path, start: Start) -> None:
@@ -308,6 +308,9 @@ def test_of_two_services_that_make_one_data_file_at_the_same_time_one_keeps_it(
         ({"url_seconds": 0}, "url_seconds"),
         ({"agent": 7}, "agent must be"),
         ({"port": 70000}, "65535"),
+        ({"max_prompt_chars": 0}, "max_prompt_chars"),
+        ({"max_prompt_chars": True}, "max_prompt_chars"),
+        ({"max_prompt_chars": "1000"}, "max_prompt_chars"),
         ({"pace": -1}, "pace"),
         ({"pace": float("nan")}, "pace"),
         ({"keep_alive": 0}, "keep_alive"),

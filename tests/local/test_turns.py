@@ -183,7 +183,9 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_stop(
 
     service = LocalService([], agent=flood).start()
     api = connect(service)
-    with api.http.stream("POST", f"/api/v1/chat/{api.create()}/messages/stream", json={"index_ids": [], "prompt": "x"}):
+    with api.http.stream(
+        "POST", f"/api/v1/chat/{api.create()}/messages/stream", json={"index_ids": api.index_ids, "prompt": "x"}
+    ):
         assert flooded.wait(WAIT)
         began = time.monotonic()
         service.stop()
@@ -356,7 +358,7 @@ async def test_fifty_streams_at_once_all_arrive_whole(start: Start) -> None:
         async def ask(number: int) -> tuple[str, list[dict[str, Any]]]:
             session_id = (await http.post("/api/v1/chat")).json()["session_id"]
             url = f"/api/v1/chat/{session_id}/messages/stream"
-            answer = await http.post(url, json={"index_ids": [], "prompt": f"q{number}"})
+            answer = await http.post(url, json={"index_ids": service.index_ids, "prompt": f"q{number}"})
             assert answer.status_code == 200
             history = (await http.get(f"/api/v1/chat/{session_id}")).json()["events"]
             return answer.text, history
@@ -391,7 +393,7 @@ def test_a_silent_stream_carries_keep_alive_comments(start: Start, connect: Conn
     gate = Gate()
     api = connect(start(agent=gate, keep_alive=0.05))
     url = f"/api/v1/chat/{api.create()}/messages/stream"
-    with api.http.stream("POST", url, json={"index_ids": [], "prompt": "x"}) as answer:
+    with api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}) as answer:
         comments = 0
         for line in answer.iter_lines():
             if line == ": keep-alive":

@@ -12,6 +12,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 PATIENCE = 60.0
 
 SETUP = """
+import os
 import threading
 from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import ChatClient
@@ -23,6 +24,7 @@ def agent(turn):
     threading.Event().wait()
 
 service = LocalService([], agent=agent).__enter__()
+os.environ["LLAMA_CLOUD_INDEX_IDS"] = service.index_ids[0]
 client = ChatClient(service.api_key, base_url=service.base_url)
 model = ChatLlamaCloud(client=client)
 """

@@ -187,7 +187,7 @@ class IndexDetail(BaseModel):
     updated_at: datetime | None = None
     last_synced_at: datetime | None = None
     last_exported_at: datetime | None = None
-    metadata: IndexMetadata = IndexMetadata(status="ready")
+    metadata: IndexMetadata = Field(default_factory=lambda: IndexMetadata(status="ready"))
 
 
 class IndexPage(BaseModel):
@@ -219,10 +219,10 @@ class ValidationProblem(BaseModel):
     loc: list[str | int]
     msg: str
     input: Any = None
-    ctx: dict[str, Any] = {}
+    ctx: dict[str, Any] = Field(default_factory=dict)
 
 
 class ValidationProblems(BaseModel):
     """What is wrong with a request's arguments."""
 
-    detail: list[ValidationProblem] = []
+    detail: list[ValidationProblem] = Field(default_factory=list)
