@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -136,3 +137,79 @@ def serve(app: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+class Line:
+    """A line to a server that can be cut.
+
+    Args:
+        upstream: The server's address.
+
+    Attributes:
+        address: Where the server is reached over this line.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._port = int(upstream.rpartition(":")[2])
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._is_cut = False
+
+    def __enter__(self) -> Line:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_until_complete, args=(self._serve(listening),), daemon=True
+        )
+        self._over = asyncio.Event()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+        self._loop.close()
+
+    def cut(self) -> None:
+        """Break every connection, and every one that comes."""
+        self._is_cut = True
+        self._loop.call_soon_threadsafe(self._break)
+
+    def mend(self) -> None:
+        """Let connections through again."""
+        self._is_cut = False
+
+    def _break(self) -> None:
+        for end in self._ends:
+            end.transport.abort()
+
+    async def _serve(self, listening: socket.socket) -> None:
+        server = await asyncio.start_server(self._connect, sock=listening)
+        await self._over.wait()
+        server.close()
+        self._break()
+        while self._ends:  # noqa: ASYNC110  # the loop that closes them is this one
+            await asyncio.sleep(0)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        ends = {writer, back}
+        self._ends |= ends
+        try:
+            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+        finally:
+            self._ends -= ends
+            for end in ends:
+                end.transport.abort()
+
+
+async def _pass_on(source: asyncio.StreamReader, end: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(65536):
+            end.write(data)
+            await end.drain()
+    end.close()
