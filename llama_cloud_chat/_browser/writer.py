@@ -148,15 +148,13 @@ class UIMessageWriter:
 
     def _source(self, source: Source) -> Chunk:
         self._sources_told += 1
-        title, url = _title_of(source), _url_of(source)
-        part: Chunk = {"sourceId": f"source-{self._sources_told}", "title": title}
-        if url:
-            part |= {"type": "source-url", "url": url}
-        else:
-            media_type, _ = mimetypes.guess_type(source.file_name or "")
-            part |= {"type": "source-document", "mediaType": media_type or "application/octet-stream"}
-            part |= {"filename": name_of(source)} if source.file_name else {}
-        return {**part, "providerMetadata": {PROVIDER: _all_of(source)}}
+        named: Chunk = {"sourceId": f"source-{self._sources_told}", "title": _title_of(source)}
+        ours: Chunk = {"providerMetadata": {PROVIDER: _all_of(source)}}
+        if url := _url_of(source):
+            return {"type": "source-url", **named, "url": url, **ours}
+        media_type = mimetypes.guess_type(source.file_name or "")[0] or "application/octet-stream"
+        filename = {"filename": name_of(source)} if source.file_name else {}
+        return {"type": "source-document", **named, "mediaType": media_type, **filename, **ours}
 
     def _write_stop(self, event: Stop) -> Iterator[Chunk]:
         yield from self._close()

@@ -322,7 +322,8 @@ function sourceOf(message, { part, known }) {
 }
 
 function passageOf(text) {
-  return make('div', { className: 'passage', tabIndex: 0 }, text);
+  const words = text.replace(/^#+ +/gm, '').replace(/\n{2,}/g, '\n').trim();  // what headings and blank lines are made of
+  return make('div', { className: 'passage', tabIndex: 0 }, words);
 }
 
 function showChats() {
