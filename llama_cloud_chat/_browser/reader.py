@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat._session.conversation import Message
+from llama_cloud_chat._session.conversation import Anchor, Message
 from llama_cloud_chat._turn.json import read_json
 
 from .harmless import harmless
@@ -25,21 +25,22 @@ def messages_from_ui(body: Mapping[str, Any] | bytes | str, *, verify: Verify = 
 
     An answer's metadata, which `ui_message_stream` wrote, say in which session and turn it was given, so
     `client.converse` with these messages continues that session, or forks it. What an answer holds beside its words
-    (thinking, the agent's tools, sources) is not sent again. Pictures and files are told by name in earlier messages.
+    (thinking, the agent's tools, sources) is not sent again. Pictures and files are told by name; `client.converse`
+    refuses them in what is asked.
 
     **The metadata come from a browser**: whoever writes a page can name a session that is not theirs. Where several
     people share one key, sign what goes out (`sign=` of `ui_message_stream`) and check it here.
 
     Args:
         body: The request's body: as it came, or its JSON value.
-        verify: Given an answer's metadata that name a session, returns those that can be trusted (their `session_id`
-            and `turn` are read), or raises an error of its own. By default the page is believed.
+        verify: Given an answer's metadata that name a session, returns those that can be trusted, which are
+            read instead, or raises an error of its own. By default the page is believed.
 
     Returns:
         The conversation.
 
     Raises:
-        ConfigurationError: The body is no such request, or the message that is asked holds a file.
+        ConfigurationError: The body is no such request.
 
     Example:
         >>> body = '''{"id": "chat-1", "trigger": "submit-message", "messages": [
@@ -53,10 +54,9 @@ def messages_from_ui(body: Mapping[str, Any] | bytes | str, *, verify: Verify = 
         assistant ses-1 1 30 days.
         user None None And when do they expire?
     """
-    messages = _messages_of(body)
     read: list[Message] = []
-    for number, message in enumerate(messages, 1):
-        read += _read(message, f"Message {number} of the request", verify, is_asked=number == len(messages))
+    for number, message in enumerate(_messages_of(body), 1):
+        read += _read(message, f"Message {number} of the request", verify)
     return read
 
 
@@ -75,13 +75,14 @@ def _messages_of(body: Mapping[str, Any] | bytes | str) -> list[Any]:
     return messages
 
 
-def _read(message: Any, place: str, verify: Verify, *, is_asked: bool) -> Iterator[Message]:
+def _read(message: Any, place: str, verify: Verify) -> Iterator[Message]:
     role, parts = _field(message, "role"), _field(message, "parts")
     if role not in _ROLES:
         raise ConfigurationError(f"{place} has the role {role!r}; it must be one of {', '.join(_ROLES)}.")
     if not isinstance(parts, list):
         raise ConfigurationError(f"{place} has no list of parts. Messages of the AI SDK before version 5 are not read.")
     said: list[str] = []
+    media: list[str] = []
     for part in parts:
         kind = _field(part, "type")
         if not isinstance(kind, str):
@@ -89,12 +90,14 @@ def _read(message: Any, place: str, verify: Verify, *, is_asked: bool) -> Iterat
         if kind == "text":
             said.append(_text_of(part, place))
         elif kind == "file":
-            said.append(_name_of_file(part, place, is_asked=is_asked))
+            media.append(_kind_of_file(part))
+            said.append(_name_of_file(part))
         elif (tool := _tool_of(part, kind)) is not None:
             yield tool
-    session_id, turn = _anchor_of(message, place, verify) if role == "assistant" else (None, None)
+    anchor = _anchor_of(message, verify) if role == "assistant" else Anchor()
     # An answer of ours has its blank lines inside; another's parts are parted here.
-    yield Message(role, ("" if session_id else "\n\n").join(said), session_id=session_id, turn=turn)
+    text = ("" if anchor.session_id else "\n\n").join(said)
+    yield Message(role, text, None, anchor.session_id, anchor.turn, anchor.instructions, tuple(media))
 
 
 def _field(value: Any, name: str) -> Any:
@@ -108,15 +111,14 @@ def _text_of(part: dict[str, Any], place: str) -> str:
     return text
 
 
-def _name_of_file(part: dict[str, Any], place: str, *, is_asked: bool) -> str:
-    if is_asked:
-        raise ConfigurationError(
-            f"{place} holds a file, but the agent takes text alone. Upload files to an index, and ask about them."
-        )
+def _kind_of_file(part: dict[str, Any]) -> str:
     kind, _, _ = str(part.get("mediaType")).partition("/")
+    return kind if kind in {"image", "audio", "video"} else "document"
+
+
+def _name_of_file(part: dict[str, Any]) -> str:
     name = part.get("filename")
-    kind = kind if kind in {"image", "audio", "video"} else "document"
-    return f"[{kind}: {name}]" if isinstance(name, str) and name else f"[{kind}]"
+    return f"[{_kind_of_file(part)}: {name}]" if isinstance(name, str) and name else f"[{_kind_of_file(part)}]"
 
 
 def _tool_of(part: dict[str, Any], kind: str) -> Message | None:
@@ -128,15 +130,9 @@ def _tool_of(part: dict[str, Any], kind: str) -> Message | None:
     return Message("tool", output if isinstance(output, str) else json.dumps(output, ensure_ascii=False), str(name))
 
 
-def _anchor_of(message: dict[str, Any], place: str, verify: Verify) -> tuple[str | None, int | None]:
-    """Return in which session and turn an answer was given, as far as its metadata say."""
+def _anchor_of(message: dict[str, Any], verify: Verify) -> Anchor:
+    """Return where an answer stands, as far as its metadata say and can be trusted."""
     metadata = message.get("metadata")
     if not isinstance(metadata, dict) or metadata.get("session_id") is None:
-        return None, None
-    trusted = verify(metadata)
-    session_id, turn = trusted.get("session_id"), trusted.get("turn")
-    if turn is None:
-        return None, None
-    if not isinstance(session_id, str) or not session_id or type(turn) is not int or turn < 1:
-        raise ConfigurationError(f"{place} has metadata that are not those of an answer: {session_id!r}, {turn!r}.")
-    return session_id, turn
+        return Anchor()
+    return Anchor.read(verify(metadata))

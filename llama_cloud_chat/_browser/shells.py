@@ -41,8 +41,8 @@ def ui_message_stream(stream: TurnStream | Turn, *, sign: Sign = dict) -> Genera
 
     Args:
         stream: A turn's stream, that of `client.converse` or another; or a turn of a session's history, written whole.
-        sign: Given `session_id` and `turn`, returns the metadata that the page gets instead; `messages_from_ui` says
-            why.
+        sign: Given what says where the answer stands (`session_id`, `turn` and more), returns the metadata that the
+            page gets instead; `messages_from_ui` says why.
 
     Yields:
         Frames of server-sent events, the last one `data: [DONE]`. Send them with `UI_MESSAGE_STREAM_HEADERS`.
@@ -79,8 +79,8 @@ async def aui_message_stream(stream: AsyncTurnStream, *, sign: Sign = dict) -> A
     Args:
         stream: A turn's stream, that of `client.converse` or another. A turn of a history needs no twin: see
             `ui_message_stream`.
-        sign: Given `session_id` and `turn`, returns the metadata that the page gets instead; `messages_from_ui` says
-            why.
+        sign: Given what says where the answer stands (`session_id`, `turn` and more), returns the metadata that the
+            page gets instead; `messages_from_ui` says why.
 
     Yields:
         Frames of server-sent events, the last one `data: [DONE]`. Send them with `UI_MESSAGE_STREAM_HEADERS`.

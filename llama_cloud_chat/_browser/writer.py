@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import asdict, fields
 from typing import Any, TypeAlias
 
@@ -28,7 +29,7 @@ from llama_cloud_chat._turn.events import (
 )
 from llama_cloud_chat._turn.json import well_formed
 from llama_cloud_chat._turn.sources import Source
-from llama_cloud_chat._turn.turn import ToolRun, Turn, join_run
+from llama_cloud_chat._turn.turn import ToolRun, Turn, TurnReader
 from llama_cloud_chat._turn.wording import name_of, pages_of
 
 from .harmless import harmless
@@ -64,10 +65,12 @@ class UIMessageWriter:
     def __init__(self, turn: Turn, sign: Sign = dict) -> None:
         self._turn = turn
         self._sign = sign
-        self._told: tuple[str | None, int | None] = (None, None)
+        self._told: Chunk = {}
         self._open: dict[int, str] = {}  # what kind of part, by the place of its segment
-        self._runs: dict[str, ToolRun] = {}
-        self._tools: dict[str, Chunk] = {}  # what names a run to the page, by the id of its call
+        # The turn may be ahead of the events, so calls and results are joined as they are written.
+        self._joined = TurnReader(Turn(turn.prompt))
+        self._runs: dict[str, ToolRun] = {}  # the latest of each id
+        self._tools: dict[str, Chunk] = {}  # what names it to the page
         self._waiting: dict[str, Chunk] = {}  # of those, the ones without a result
         self._runs_begun = 0
         self._sources_told = 0
@@ -92,11 +95,15 @@ class UIMessageWriter:
 
     def _stand(self) -> Iterator[Chunk]:
         """Say where the answer stands, as soon as that is known and before any text: a page that stops can go on."""
-        standing = self._turn.session_id, self._turn.number
-        if standing != self._told and standing[0] is not None:
-            self._told = standing
-            anchor = {"session_id": standing[0], "turn": standing[1]}
-            yield {"type": "message-metadata", "messageMetadata": dict(self._sign(anchor))}
+        turn = self._turn
+        told: Chunk = {"session_id": turn.session_id, "turn": turn.number}
+        if turn.instructions is not None:
+            told["instructions"] = turn.instructions
+        if turn.left_out:
+            told["left_out"] = turn.left_out
+        if told != self._told and turn.session_id is not None:
+            self._told = told
+            yield {"type": "message-metadata", "messageMetadata": dict(self._sign(told.copy()))}
 
     def _close(self) -> Iterator[Chunk]:
         """End what is still open."""
@@ -121,8 +128,11 @@ class UIMessageWriter:
             yield self._end(event.index)
 
     def _write_tool_event(self, event: ToolCall | ToolResult) -> Iterator[Chunk]:
-        run, is_new = join_run(self._runs, event)
+        self._joined.feed(copy(event))
+        run = self._joined.turn.run_of(event.call_id)
+        is_new = run is not self._runs.get(event.call_id)
         if is_new:
+            self._runs[event.call_id] = run
             self._tools[event.call_id] = self._begin(event.call_id)
         tool = self._tools[event.call_id]
         if is_new or isinstance(event, ToolCall):
