@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat._session.conversation import Anchor, Message
+from llama_cloud_chat._session.conversation import Anchor, Message, media_mark
 from llama_cloud_chat._turn.json import read_json
 
 from .harmless import harmless
@@ -90,8 +90,9 @@ def _read(message: Any, place: str, verify: Verify) -> Iterator[Message]:
         if kind == "text":
             said.append(_text_of(part, place))
         elif kind == "file":
+            name = part.get("filename")
             media.append(_kind_of_file(part))
-            said.append(_name_of_file(part))
+            said.append(media_mark(media[-1], name if isinstance(name, str) else None))
         elif (tool := _tool_of(part, kind)) is not None:
             yield tool
     anchor = _anchor_of(message, verify) if role == "assistant" else Anchor()
@@ -114,11 +115,6 @@ def _text_of(part: dict[str, Any], place: str) -> str:
 def _kind_of_file(part: dict[str, Any]) -> str:
     kind, _, _ = str(part.get("mediaType")).partition("/")
     return kind if kind in {"image", "audio", "video"} else "document"
-
-
-def _name_of_file(part: dict[str, Any]) -> str:
-    name = part.get("filename")
-    return f"[{_kind_of_file(part)}: {name}]" if isinstance(name, str) and name else f"[{_kind_of_file(part)}]"
 
 
 def _tool_of(part: dict[str, Any], kind: str) -> Message | None:

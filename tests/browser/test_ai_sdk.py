@@ -213,20 +213,17 @@ def test_unknown_events_reach_the_page_and_are_not_kept(service: ChatService, pa
 
 
 @pytest.mark.parametrize(
-    ("messages", "told"),
+    ("parts", "told"),
     [
-        ([{"id": "1", "role": "user", "parts": [{"type": "data-mood", "data": 1}]}], "empty"),
-        (
-            [{"id": "1", "role": "user", "parts": [{"type": "file", "mediaType": "image/png", "url": "data:,"}]}],
-            "image",
-        ),
+        ([{"type": "data-mood", "data": 1}], "empty"),
+        ([{"type": "file", "mediaType": "image/png", "url": "data:,"}], "image"),
     ],
     ids=["no text", "a picture"],
 )
 def test_what_cannot_be_asked_is_told_to_the_page_before_anything_is_asked(
-    service: ChatService, page: Page, messages: list[Message], told: str
+    service: ChatService, page: Page, parts: list[Any], told: str
 ) -> None:
-    held = page.do({"write": messages}, {"regenerate": None})[-1]
+    held = page.do({"write": [{"id": "1", "role": "user", "parts": parts}]}, {"regenerate": None})[-1]
     assert held["status"] == "error"
     assert told in held["error"]
     assert service.operations() == []

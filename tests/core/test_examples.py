@@ -12,6 +12,8 @@ from llama_cloud_chat import AsyncChatClient, ChatClient, StructuredOutput, mess
 from tests.support.examples import run_examples
 
 
-@pytest.mark.parametrize("documented", [ChatClient, AsyncChatClient, StructuredOutput, messages_from_ui, ui_message_stream])
+@pytest.mark.parametrize(
+    "documented", [ChatClient, AsyncChatClient, StructuredOutput, messages_from_ui, ui_message_stream]
+)
 def test_an_example_runs_as_it_stands(documented: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_examples(documented, tmp_path, monkeypatch, **vars(llama_cloud_chat))
