@@ -33,7 +33,7 @@ GROUND = "ground"
 
 _LEFT, _RIGHT = (10, 320), (360, 230)
 """Where the two towers stand, and how wide they are: the core and what uses it, the embedded service."""
-_LANES = (345, 353, 338)
+_LANES = (349, 355, 343, 337)
 """Where between them arrows go down."""
 _MARGIN, _GAP, _LINE, _CHARACTER = 10, 26, 19, 7.4
 _DOWN = "m-5,-7 l5,7 l5,-7"
