@@ -83,7 +83,7 @@ def written(*events: Any, prompt: str = "Q?") -> list[Chunk]:
 
 def test_a_turn_is_told_in_order_with_whole_frames(service: ChatService, client: Any) -> None:
     service.plays.append(Play(RECORDED))
-    pieces = list(frames_of(client.create().stream("Where is the lion?", index_ids=["idx-1"])))
+    pieces = list(frames_of(client.create(index_ids=["idx-1"]).stream("Where is the lion?")))
     assert all(piece.startswith("data: ") and piece.endswith("\n\n") for piece in pieces)
     chunks = read("".join(pieces))
     assert kinds(chunks) == [
@@ -128,7 +128,7 @@ def test_the_pieces_of_any_turn_add_up_and_every_part_is_open_while_it_grows(eve
 
 
 def test_the_first_frame_comes_before_anything_is_asked(service: ChatService, client: Any) -> None:
-    frames = frames_of(client.create().stream("Q?", index_ids=["idx-1"]))
+    frames = frames_of(client.create(index_ids=["idx-1"]).stream("Q?"))
     assert next(frames) == 'data: {"type":"start"}\n\n'
     assert service.prompts == []
     frames.close()  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def test_the_first_frame_comes_before_anything_is_asked(service: ChatService, cl
 
 def test_letting_go_of_the_frames_lets_go_of_the_turn(service: ChatService, client: Any) -> None:
     service.plays.append(Play(RECORDED, steps=lambda pieces: [b"".join(pieces[:3]), Gate()]))
-    stream = client.create().stream("Q?", index_ids=["idx-1"])
+    stream = client.create(index_ids=["idx-1"]).stream("Q?")
     frames = frames_of(stream)
     while "reasoning-delta" not in next(frames):
         pass
@@ -149,8 +149,8 @@ def test_letting_go_of_the_frames_lets_go_of_the_turn(service: ChatService, clie
 
 def test_a_history_is_written_as_its_stream_was(service: ChatService, client: Any) -> None:
     service.plays.append(Play(RECORDED))
-    session = client.create()
-    live = chunks_of(session.stream("Q?", index_ids=["idx-1"]))
+    session = client.create(index_ids=["idx-1"])
+    live = chunks_of(session.stream("Q?"))
     [turn] = session.turns()
     told = chunks_of(turn)
     assert [kind for kind in kinds(told) if "delta" not in kind] == [
@@ -165,8 +165,8 @@ def test_a_history_is_written_as_its_stream_was(service: ChatService, client: An
 def test_an_agents_failure_is_one_error_after_all_that_came(service: ChatService, client: Any) -> None:
     failed = stop(is_error=True, error="The model is \ud83d overloaded.", skipped_index_ids=["idx-2"])
     service.plays.append(Play([*segment("text", "Let me"), tool("c1", "find", {}, None)[0], failed]))
-    session = client.create()
-    live = chunks_of(session.stream("Q?", index_ids=["idx-1"]))
+    session = client.create(index_ids=["idx-1"])
+    live = chunks_of(session.stream("Q?"))
     assert kinds(live)[-6:] == [
         *["text-end", "tool-input-available", "tool-output-error"],
         *["message-metadata", "error", "finish"],
@@ -190,7 +190,7 @@ def test_a_turn_that_breaks_off_ends_its_parts_and_says_so(service: ChatService,
     whole = b"".join(Play(half).pieces())
     service.plays.append(Play(half, cut_after=len(whole) - 5, history=[half]))
     client = make(recovery_timeout=3)
-    chunks = chunks_of(client.create().stream("Q?", index_ids=["idx-1"]))
+    chunks = chunks_of(client.create(index_ids=["idx-1"]).stream("Q?"))
     assert kinds(chunks)[-4:] == ["text-end", "tool-output-error", "error", "finish"]
     assert metadata_of(chunks) == {"session_id": "ses-1", "turn": 1}
 
@@ -200,11 +200,11 @@ def test_only_errors_of_ours_become_a_chunk(service: ChatService, client: Any) -
         raise KeyError(anchor["session_id"])
 
     with pytest.raises(KeyError, match="ses-1"):
-        chunks_of(client.create().stream("Q?", index_ids=["idx-1"]), sign=refuse)
+        chunks_of(client.create(index_ids=["idx-1"]).stream("Q?"), sign=refuse)
 
 
 def test_what_is_signed_goes_out_instead(client: Any) -> None:
-    stream = client.create().stream("Q?", index_ids=["idx-1"])
+    stream = client.create(index_ids=["idx-1"]).stream("Q?")
     chunks = chunks_of(stream, sign=lambda anchor: {**anchor, "signature": f"{anchor['session_id']}/{anchor['turn']}"})
     assert metadata_of(chunks)["signature"] == "ses-1/1"
 
@@ -346,7 +346,7 @@ def test_the_picture_that_a_tool_names_is_with_its_result(service: ChatService, 
     call, result = tool("c1", "read_page", {}, "see")
     result["image_attachment"] = {"attachment_name": "screenshots/page_2.jpg", "source_id": "file-1"}
     service.plays.append(Play([call, result, stop()]))
-    chunks = chunks_of(client.create().stream("Q?", index_ids=["idx-1"]))
+    chunks = chunks_of(client.create(index_ids=["idx-1"]).stream("Q?"))
     [answered] = [chunk for chunk in chunks if chunk["type"] == "tool-output-available"]
     assert answered["providerMetadata"] == {
         "llama_cloud": {"image_attachment": {"attachment_name": "screenshots/page_2.jpg", "source_id": "file-1"}}
@@ -360,7 +360,7 @@ def test_what_is_unknown_passes_through_and_is_not_kept() -> None:
 
 def test_a_prompt_that_is_echoed_adds_nothing(service: ChatService, client: Any) -> None:
     service.plays.append(Play([*segment("text", "A."), {"type": "user_input", "content": "Q?"}, stop()]))
-    pieces = list(frames_of(client.create().stream("Q?", index_ids=["idx-1"])))
+    pieces = list(frames_of(client.create(index_ids=["idx-1"]).stream("Q?")))
     assert "" not in pieces
     assert kinds(read("".join(pieces)))[2:4] == ["text-start", "text-delta"]
 
