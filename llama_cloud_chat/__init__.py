@@ -14,6 +14,8 @@ same service on this machine.
 from . import _moved
 from ._async_client import AsyncChatClient, AsyncChatSession
 from ._async_stream import AsyncTurnStream
+from ._browser.reader import messages_from_ui
+from ._browser.shells import UI_MESSAGE_STREAM_HEADERS, aui_message_stream, ui_message_stream
 from ._client import ChatClient, ChatSession
 from ._client_pair import ClientPair
 from ._config import (
@@ -131,11 +133,15 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "Turn",
     "TurnFailedError",
     "TurnStream",
+    "UI_MESSAGE_STREAM_HEADERS",
     "UnknownEvent",
     "UnprocessableEntityError",
     "Usage",
     "UserInput",
     "__version__",
+    "aui_message_stream",
     "media_mark",
+    "messages_from_ui",
     "render_transcript",
+    "ui_message_stream",
 ]

@@ -46,6 +46,7 @@ DOCUMENTED = {
     "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",
     "StructuredOutputError", "TurnFailedError", "StructuredAnswer", "StructuredOutput", "StructuredPlay",
     "UnprocessableEntityError", "__version__",
+    "UI_MESSAGE_STREAM_HEADERS", "aui_message_stream", "messages_from_ui", "ui_message_stream",
 }  # fmt: skip
 
 
