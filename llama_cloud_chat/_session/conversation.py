@@ -54,7 +54,7 @@ def media_mark(kind: str, name: str | None = None) -> str:
     """Return what stands in a message's text for what is no text.
 
     Args:
-        kind: What it is, such as `image` or `document`.
+        kind: What it is: an image, a document.
         name: What it is called, if that is known.
     """
     return f"[{kind}: {name}]" if name else f"[{kind}]"
