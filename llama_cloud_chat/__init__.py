@@ -47,6 +47,7 @@ from ._errors import (
     UnprocessableEntityError,
 )
 from ._ledgers.memory import MemoryLedger
+from ._ledgers.postgres import PostgresLedger
 from ._ledgers.sqlite import SqliteLedger
 from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Anchor, ConverseOptions, Message, media_mark
@@ -106,6 +107,7 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "NotFoundError",
     "Note",
     "PermissionDeniedError",
+    "PostgresLedger",
     "PresignedURL",
     "PromptTooLongError",
     "ProtocolError",

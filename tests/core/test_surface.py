@@ -39,7 +39,7 @@ DOCUMENTED = {
     "DEFAULT_FRESHNESS", "DEFAULT_MAX_EVENT_BYTES", "DEFAULT_MAX_RETRIES", "DEFAULT_RECOVERY_TIMEOUT",
     "Attachment", "Event", "Stop", "Text", "TextDelta", "Thinking", "ThinkingDelta", "ToolCall", "ToolResult",
     "UnknownEvent", "Usage", "UserInput", "Source", "ToolRun", "Turn",
-    "Hold", "Ledger", "MemoryLedger", "Note", "SessionCount", "SqliteLedger",
+    "Hold", "Ledger", "MemoryLedger", "Note", "PostgresLedger", "SessionCount", "SqliteLedger",
     "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",

@@ -275,7 +275,7 @@ class LedgerContract:
         go.set()
         thread.join(30)
         done = threading.Event()
-        threading.Thread(target=lambda: (ledger.hold("name").__enter__(), done.set())).start()
+        threading.Thread(target=lambda: (ledger.hold("name").__enter__().__exit__(), done.set())).start()
         assert done.wait(30)
 
     async def test_it_works_in_one_event_loop_after_another_and_after_being_closed(self, ledger: Ledger) -> None:
@@ -333,9 +333,10 @@ class SharedLedgerContract(LedgerContract):
     ) -> None:
         async def take() -> None:
             if colour == "sync":
-                await asyncio.to_thread(lambda: ledger.hold("name").__enter__())
+                await asyncio.to_thread(lambda: ledger.hold("name").__enter__().__exit__())
             else:
-                await ledger.hold("name").__aenter__()
+                async with ledger.hold("name"):
+                    pass
 
         with process(HOLDER, ledger=expression, then="time.sleep(60)") as running:
             assert said(running) == "held"
@@ -367,7 +368,8 @@ class SharedLedgerContract(LedgerContract):
             child = int(said(running))
             try:
                 os.kill(running.pid, 9)
-                await asyncio.wait_for(ledger.hold("name").__aenter__(), 5)
+                held = await asyncio.wait_for(ledger.hold("name").__aenter__(), 5)
+                await held.__aexit__()
             finally:
                 os.kill(child, 9)
 
