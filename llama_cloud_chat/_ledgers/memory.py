@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from typing import ClassVar
 
 from llama_cloud_chat._session.ledger import Hold, Ledger, Note, SessionCount
 
@@ -22,9 +23,12 @@ class MemoryLedger(Ledger, FreshInChild):
 
     Args:
         most: How many notes, and counts of sessions, to keep.
+
+    Attributes:
+        default: The process's.
     """
 
-    default: MemoryLedger
+    default: ClassVar[MemoryLedger]
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
@@ -82,7 +86,7 @@ class MemoryLedger(Ledger, FreshInChild):
         """Do nothing: what is in memory goes with the ledger."""
 
     async def aclose(self) -> None:
-        """Do nothing: what is in memory goes with the ledger."""
+        self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle none of the notes: they are the process's."""

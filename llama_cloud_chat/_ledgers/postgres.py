@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
     from psycopg.sql import Composed
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
+    from typing_extensions import LiteralString
 
 T = TypeVar("T")
 
@@ -509,10 +510,10 @@ class _Flows:
             )
         return True
 
-    def _on_table(self, statement: str, *values: object) -> _Ask:
+    def _on_table(self, statement: LiteralString, *values: object) -> _Ask:
         return self._on(statement, self._identifier, *values)
 
-    def _on(self, statement: str, identifier: Any, *values: object) -> _Ask:
+    def _on(self, statement: LiteralString, identifier: Any, *values: object) -> _Ask:
         from psycopg import sql  # noqa: PLC0415  # comes with the extra
 
         return _Ask(sql.SQL(statement).format(identifier), values)

@@ -133,47 +133,69 @@ class Ledger(abc.ABC):
 
     @abc.abstractmethod
     def read(self, key: str) -> Note | None:
-        """Return the note under `key`; None if there is none."""
+        """Return the note under a key; None if there is none.
+
+        Args:
+            key: The key, hashed over its scope.
+        """
 
     @abc.abstractmethod
     async def aread(self, key: str) -> Note | None:
-        """Return the note under `key`; None if there is none."""
+        """Do as `read`."""
 
     @abc.abstractmethod
     def write(self, key: str, note: Note) -> None:
-        """Put `note` under `key`, in place of the one there was; it is durable when this returns."""
+        """Put a note under a key, in place of the one there was; it is durable when this returns.
+
+        Args:
+            key: The key, hashed over its scope.
+            note: What to write.
+        """
 
     @abc.abstractmethod
     async def awrite(self, key: str, note: Note) -> None:
-        """Put `note` under `key`, in place of the one there was; it is durable when this returns."""
+        """Do as `write`; a write that has begun is over before a cancellation goes on."""
 
     @abc.abstractmethod
     def hold(self, name: str) -> Hold:
-        """Return a lock on `name`, for `with` or `async with`, that one process, thread and task holds at a time.
+        """Return a lock on a name, for `with` or `async with`, that one process, thread and task holds at a time.
 
-        Hold a thread's or a user's name around a whole graph run, so that its checkpoint is read, continued and written
-        by one worker at a time. Names of an app never meet those of clients.
+        Hold a name of the thread or the user around a whole graph run, so that its checkpoint is read, continued and
+        written by one worker at a time. Whoever asks for a second name inside a hold must ask in the same order
+        everywhere, or two may wait for each other for ever.
 
-        Raises (on entering):
-            SessionBusyError: Who asks holds the name already, so waiting for it would never end.
-            ChatError: The ledger cannot be used.
+        Args:
+            name: Any text; the same one on every worker.
+
+        Raises:
+            SessionBusyError: On entering: who asks holds the name already, so waiting for it would never end.
+            ChatError: On entering: the ledger cannot be used.
         """
 
     @abc.abstractmethod
     def recall(self, session: str) -> SessionCount | None:
-        """Return how many turns `session` had when that was last remembered; None if that is not known."""
+        """Return how many turns a session had when that was last remembered; None if that is not known.
+
+        Args:
+            session: The session, hashed over its scope.
+        """
 
     @abc.abstractmethod
     async def arecall(self, session: str) -> SessionCount | None:
-        """Return how many turns `session` had when that was last remembered; None if that is not known."""
+        """Do as `recall`."""
 
     @abc.abstractmethod
     def remember(self, session: str, turns: int | None) -> None:
-        """Take note that `session` has `turns` turns from now on; None forgets the session."""
+        """Take note of how many turns a session has from now on.
+
+        Args:
+            session: The session, hashed over its scope.
+            turns: How many, all over; None forgets the session.
+        """
 
     @abc.abstractmethod
     async def aremember(self, session: str, turns: int | None) -> None:
-        """Take note that `session` has `turns` turns from now on; None forgets the session."""
+        """Do as `remember`."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -181,7 +203,7 @@ class Ledger(abc.ABC):
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Give back what the ledger keeps open. It can be used again, and opens what it needs."""
+        """Do as `close`."""
 
     def __copy__(self) -> Ledger:
         """Return the same ledger: whatever is copied goes on with it."""

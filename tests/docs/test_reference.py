@@ -50,13 +50,19 @@ def public_names() -> Iterator[tuple[str, griffe.Object]]:
             yield f"{package}.{name}", found.final_target if isinstance(found, griffe.Alias) else found
 
 
+def told_by_a_base(kind: griffe.Class, member: griffe.Object) -> bool:
+    """Whether a public class that this one derives from tells what the member does, and this one adds nothing."""
+    bases = [base for base in kind.mro() if base.name in (load("llama_cloud_chat").exports or ())]
+    return not member.docstring and any(member.name in base.members for base in bases)
+
+
 NAMES = {path: thing for path, thing in public_names() if not path.endswith(".__version__")}
 CLASSES = {path: thing for path, thing in NAMES.items() if isinstance(thing, griffe.Class)}
 MEMBERS = {
     f"{path}.{name}": member
     for path, thing in CLASSES.items()
     for name, member in thing.members.items()
-    if isinstance(member, griffe.Object) and not name.startswith("_")
+    if isinstance(member, griffe.Object) and not name.startswith("_") and not told_by_a_base(thing, member)
 }
 FUNCTIONS = {path: thing for path, thing in {**NAMES, **MEMBERS}.items() if isinstance(thing, griffe.Function)}
 PROPERTIES = {path: thing for path, thing in MEMBERS.items() if "property" in thing.labels}
