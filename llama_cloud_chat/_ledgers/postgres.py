@@ -24,7 +24,7 @@ from .hold import QueuedHold, Queues
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
-    from psycopg.sql import Composed
+    from psycopg.sql import Composable, Composed
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
     from typing_extensions import LiteralString
 
@@ -401,6 +401,7 @@ class _Flows:
         self._identifier = sql.Identifier(*([schema] if schema else []), table)
         self._name = self._identifier.as_string(None)
         self._schema = sql.Identifier(schema) if schema else None
+        self._mark = sql.Literal(f"{_MARK}{_VERSION}")
 
     def number_of(self, name: str) -> int:
         """Return the number of a name's advisory lock; other tables of the database have others."""
@@ -485,12 +486,12 @@ class _Flows:
         if self._schema is not None:
             [(schema,)] = yield _Ask("SELECT to_regnamespace(%s)::text", (self._schema.as_string(None),))
             if schema is None:
-                yield self._on("CREATE SCHEMA {}", self._schema)
+                yield _ask("CREATE SCHEMA {}", self._schema)
         yield self._on_table(
             "CREATE TABLE {} (kind text NOT NULL, name text NOT NULL, body text NOT NULL,"
             " written_at timestamptz NOT NULL, PRIMARY KEY (kind, name))"
         )
-        yield self._on_table("COMMENT ON TABLE {} IS " + f"'{_MARK}{_VERSION}'")
+        yield _ask("COMMENT ON TABLE {} IS {}", self._identifier, self._mark)
 
     def _is_there(self) -> Flow[bool]:
         [(found, comment)] = yield _Ask(
@@ -511,12 +512,13 @@ class _Flows:
         return True
 
     def _on_table(self, statement: LiteralString, *values: object) -> _Ask:
-        return self._on(statement, self._identifier, *values)
+        return _ask(statement, self._identifier, values=values)
 
-    def _on(self, statement: LiteralString, identifier: Any, *values: object) -> _Ask:
-        from psycopg import sql  # noqa: PLC0415  # comes with the extra
 
-        return _Ask(sql.SQL(statement).format(identifier), values)
+def _ask(statement: LiteralString, *parts: Composable, values: tuple[object, ...] = ()) -> _Ask:
+    from psycopg import sql  # noqa: PLC0415  # comes with the extra
+
+    return _Ask(sql.SQL(statement).format(*parts), values)
 
 
 def _drive(connections: tuple[Any, ...], flow: Flow[T]) -> T:
