@@ -36,7 +36,7 @@ _COMMIT_CHARS = 4 * 2**20
 # How much a word counts in the text, in the heading above it, in the file's name, and in another form.
 _WEIGHTS = "1.0, 2.0, 3.0, 0.5"
 # One more whenever readers, passages or words change: what older ones made is then thrown away.
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE files (
     number INTEGER PRIMARY KEY,
