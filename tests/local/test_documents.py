@@ -384,8 +384,9 @@ def test_a_pdfs_headings_paragraphs_and_tables_are_told_apart(tmp_path: Path) ->
     )
     (tmp_path / "a.pdf").write_bytes(typeset(text))
     assert read_file(tmp_path / "a.pdf").text == (
-        "Report\n\n# Report\n\nThe first paragraph is long enough to be set in more than one line of the page, for it\n"
-        "is not short.\n\nThe second (short) one.\n\n## Prices\n\n| What | Price | Note |\n|---|---|---|\n"
+        "Report\n\n# Report\n\n"
+        "The first paragraph is long enough to be set in more than one line of the page, for it is\n"
+        "not short.\n\nThe second (short) one.\n\n## Prices\n\n| What | Price | Note |\n|---|---|---|\n"
         "| Apple | 3 euros | red |\n| Pear | 4 euros |  |\n\nAfter the table.\n\nPage 1"
     )
 

@@ -14,6 +14,10 @@ _VISIBLE = re.compile(r"\S")
 _FENCE = re.compile(r"\s{0,3}(```+|~~~+)")
 _MARKDOWN_HEADING = re.compile(r"\s{0,3}#{1,6}\s+\S")
 _RST_UNDERLINE = re.compile(r"([=\-~^\"'`#*+:._])\1{2,}\s*$")
+# What a text without markup has for headings: a line by itself in bold letters or in capitals.
+_BOLD_LINE = re.compile(r"\s{0,3}(\*\*|__)(?=\S)([^*_\n]{2,120})\1:?\s*$")
+_MOST_CAPITALS = 80
+_LEAST_CAPITALS = 3
 # Where an oversized block may be cut, best first.
 _CUTS = (re.compile(r"\n"), re.compile(r"[.!?]\s"), re.compile(r"\s"))
 
@@ -59,6 +63,24 @@ def split(text: str, *, paged: bool | None = None) -> list[Passage]:
                     Passage(content, at, at + len(content), len(passages), heading, page if paged else None)
                 )
     return passages
+
+
+def title_in(line: str, *, before: str, after: str) -> str:
+    """Return what a line says that is a heading by its letters alone, "" if it is none.
+
+    Args:
+        line: The line.
+        before: The line before it, "" at the beginning.
+        after: The line after it, "" at the end.
+    """
+    if before.strip():
+        return ""
+    bold = _BOLD_LINE.match(line)
+    if bold:
+        return bold[2].strip()
+    words = line.strip()
+    is_capitals = words.isupper() and len(words) <= _MOST_CAPITALS and sum(map(str.isalpha, words)) >= _LEAST_CAPITALS
+    return words if is_capitals and not after.strip() and not words.endswith((".", "!", ",", "|")) else ""
 
 
 def page_at(text: str, offset: int) -> int:
@@ -122,6 +144,7 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
     begin = start
     fence = ""
     previous: tuple[int, str] | None = None
+    before = ""
     for at, line in _lines(text, start, end):
         following = at + len(line)
         if fence:
@@ -130,6 +153,8 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
             previous = None
             continue
         opening = _FENCE.match(line)
+        title = title_in(line, before=before, after=_line_at(text, following, end))
+        before = line
         if opening:
             fence, previous = opening[1], None
         elif _MARKDOWN_HEADING.match(line):
@@ -137,6 +162,12 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
                 yield _Block(begin, at)
             yield _Block(at, following, line.strip().strip("#").strip())
             begin, previous = following, None
+        elif title:
+            if at > begin:
+                yield _Block(begin, at)
+            yield _Block(at, following, title)
+            # What is under it may follow at once.
+            begin, previous, before = following, None, ""
         elif previous and _RST_UNDERLINE.match(line) and len(line.rstrip()) >= len(previous[1].strip()) >= 3:
             if previous[0] > begin:
                 yield _Block(begin, previous[0])
@@ -158,6 +189,10 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         following = text.find("\n", start, end) + 1 or end
         yield start, text[start:following]
         start = following
+
+
+def _line_at(text: str, start: int, end: int) -> str:
+    return text[start : text.find("\n", start, end) + 1 or end]
 
 
 def _cut(text: str, start: int, limit: int) -> int:
