@@ -16,6 +16,8 @@ import unicodedata
 from collections.abc import Sequence
 
 MAX_WORDS = 24
+# Nobody looks for a longer word, and SQLite takes long over one that is made of very many parts.
+MAX_WORD_CHARS = 100
 
 _WORD = re.compile(r"\w+(?:[./+\-'\u2019]\w+)*\*?")
 _CONTRACTED = re.compile(r"(?:(?<=\w)n['\u2019]t|['\u2019](?:s|m|re|ve|ll|d))$", re.I)
@@ -51,7 +53,7 @@ def query_words(text: str, *, fallback: bool = True) -> list[str]:
     """
     words: dict[str, str] = {}
     for written in _WORD.findall(unicodedata.normalize("NFC", text)):
-        for word in _split_unspaced(_uncontracted(written)):
+        for word in _split_unspaced(_uncontracted(written[:MAX_WORD_CHARS])):
             words.setdefault(word.lower(), word)
     ordered = list(words.values())
     telling = [word for word in ordered if word.lower() not in _STOP_WORDS]
