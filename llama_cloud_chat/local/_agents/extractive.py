@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from llama_cloud_chat.local._library.words import in_words, is_pair
@@ -18,9 +19,9 @@ _PASSAGES = 8
 _READ_CHARS = 2000
 _LEAD_CHARS = 400
 _GREP_CONTEXT = 80
-# How much of a question, rare words counting more, something must speak of for there to be an answer at all, and
-# for the passage that is quoted to be more than the closest there is.
-_LEAST_KNOWN, _LEAST_TOGETHER = 0.25, 0.5
+# Of how many of a question's words nothing may speak for there to be an answer at all; and how much of them, rare ones
+# counting more, a passage must hold to be more than the closest there is.
+_MOST_UNKNOWN, _LEAST_TOGETHER = 0.75, 0.5
 _MOST_KIN = 12
 _NO_INDEX = "This session has no index to search. Create it with index_ids, or send them with the message."
 
@@ -65,14 +66,15 @@ def _thoughts(question: Question) -> str:
 
 def _search(turn: AgentTurn, question: Question) -> Generator[WireEvent, None, str]:
     """Search the indexes, once more in other words if some of the question's are not found, and answer."""
-    found = yield from _retrieve(turn, 1, question.all_words or [question.prompt])
+    numbers = count(1)
+    found = yield from _retrieve(turn, next(numbers), question.all_words or [question.prompt])
     if not question.all_words:
         return _compose(question, [])
     missing = _unheld(question, found)
     if missing and question.carried and len(missing) == len(question.words):
         # Perhaps it does not follow on after all.
         question = question.alone()
-        found = yield from _retrieve(turn, 2, question.words)
+        found = yield from _retrieve(turn, next(numbers), question.words)
         missing = _unheld(question, found)
     kin = {word: kin_of(word) for word in missing}
     others = [other for each in kin.values() for other in each][:_MOST_KIN]
@@ -80,7 +82,7 @@ def _search(turn: AgentTurn, question: Question) -> Generator[WireEvent, None, s
         # Together with the words that are known, so that what speaks of both comes first.
         known = [word for word in question.all_words if word not in missing]
         question = replace(question, kin=kin)
-        more = yield from _retrieve(turn, 3, [*missing, *others, *known])
+        more = yield from _retrieve(turn, next(numbers), [*missing, *others, *known])
         found += [extract for extract in more if extract not in found]
     if question.carried and question.words:
         # Not what speaks of the question before it alone.
@@ -155,10 +157,9 @@ def _compose(question: Question, extracts: Sequence[Extract]) -> str:
         # No text holds every pair of characters that a question of a script without spaces is made of.
         words = [word for word in question.words or question.carried if not (is_pair(word) and word in unheld)]
         weights = weigh(words, question, extracts)
-        everything = sum(weights.values()) or 1.0
-        known = 1 - sum(weights.get(word, 0.0) for word in unheld) / everything
+        unknown = sum(word in unheld for word in words)
         chosen = choose(question, extracts)
-        if chosen.best is not None and known >= _LEAST_KNOWN:
+        if chosen.best is not None and unknown <= _MOST_UNKNOWN * len(words):
             quotes = "\n\n".join(chosen.quotes)
             return f"{_caveat(question, weights, extracts, chosen.best)}{quotes}"
     where = question.file["file_name"] if question.file else "the indexes"

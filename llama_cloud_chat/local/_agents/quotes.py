@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from llama_cloud_chat.local._library.worth import asks_for_history, is_history, worth_of
 
@@ -21,6 +22,8 @@ _LEAST_SHARE = 0.75
 _MOST_ANSWER_CHARS = 320
 # How much a word counts that a sentence does not hold itself, by where it stands.
 _QUESTION, _NEAREST_HEADING, _IN_BLOCK, _BEFORE, _HIGHER_HEADING, _FILE_NAME = 0.95, 0.7, 0.6, 0.5, 0.35, 0.2
+# The file's name is one word, and it is this one: all of it is about that.
+_WHOLE_NAME = 0.6
 # How much it counts that a heading asks the same in other words.
 _SAME_QUESTION = 0.6
 _CARRIED = 0.5
@@ -165,6 +168,8 @@ class _Place:
 
     def __init__(self, extract: Extract) -> None:
         self._name = stems(extract.file_name)
+        stem = PurePosixPath(extract.file_name).stem
+        self._whole_name = stems(stem) if stem.isalnum() else set()
         self._above = stems(extract.heading)
         self._known: dict[str, set[str]] = {}
 
@@ -181,6 +186,7 @@ class _Place:
             (_BEFORE, self._stems(sentence.before)),
             (_HIGHER_HEADING, self._stems(" ".join(sentence.headings[:-1])) | self._above),
             (_FILE_NAME, self._name),
+            (_WHOLE_NAME, self._whole_name),
         ]
         inside, outside = 0.0, 0.0
         for word, weight in weights.items():

@@ -29,6 +29,8 @@ _SENTENCE_END = regex.compile(
 # HTML, pictures, badges, directives, field lists, rules and link targets are not prose.
 _MARKUP = re.compile(r"\s*(?:<|\[?!\[|\.\. |\.\.$|:[\w-]+:|[=\-~^*#`+_]{3,}\s*$|\[[^\]]+\]:|>>> |\$ )")
 _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+(\S.*?)\s*#*\s*$")
+# reStructuredText's names for pictures, badges mostly.
+_SUBSTITUTIONS = re.compile(r"\s*(?:\|[\w.-]+\|_{0,2}\s*)+$")
 _UNDERLINE = re.compile(r"\s*([=\-~^\"'`#*+:._])\1{2,}\s*$")
 _BORDER = re.compile(r"\s*=+(?:\s+=+)+\s*$")
 _RULE = re.compile(r"[\s|:+=\-]+$")
@@ -223,6 +225,8 @@ def _rows(taken: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 def _is_table_line(line: str) -> bool:
     words = line.strip()
+    if _SUBSTITUTIONS.match(words):
+        return False
     return len(words) > 1 and (words[0] == "|" or (words[0] == words[-1] == "+" and not _WORD.search(words)))
 
 
@@ -263,7 +267,7 @@ def _noise(rest: Sequence[str], at: int) -> _Taken:
 
 
 def _is_noise(line: str) -> bool:
-    return bool(_MARKUP.match(line) or _RULE.match(line))
+    return bool(_MARKUP.match(line) or _RULE.match(line) or _SUBSTITUTIONS.match(line))
 
 
 def _begins_another(line: str) -> bool:
