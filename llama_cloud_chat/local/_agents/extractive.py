@@ -15,7 +15,7 @@ from .protocol import AgentTurn, WireEvent, speak, words_of
 from .question import Question, understand
 from .quotes import Extract, choose, weigh
 
-_PASSAGES = 8
+_PASSAGES = 6
 _READ_CHARS = 2000
 _LEAD_CHARS = 400
 _GREP_CONTEXT = 80
@@ -79,8 +79,8 @@ def _search(turn: AgentTurn, question: Question) -> Generator[WireEvent, None, s
     kin = {word: kin_of(word) for word in missing}
     others = [other for each in kin.values() for other in each][:_MOST_KIN]
     if missing and (found or others):
-        # Together with the words that are known, so that what speaks of both comes first.
-        known = [word for word in question.all_words if word not in missing]
+        # Other words together with those that are known, so that what speaks of both comes first.
+        known = [word for word in question.all_words if others and word not in missing]
         question = replace(question, kin=kin)
         more = yield from _retrieve(turn, next(numbers), [*missing, *others, *known])
         found += [extract for extract in more if extract not in found]

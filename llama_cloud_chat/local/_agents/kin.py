@@ -48,7 +48,7 @@ company firm business employer corporation
 customer customers client clients
 supplier provider vendor
 own owns owner ownership rights property belong
-install installation setup set up
+install installation setup
 run execute launch
 folder directory
 picture image photo photograph
@@ -95,7 +95,7 @@ swap exchange replace replacement
 quality purity
 inhabitants residents citizens people population
 supported supports compatible runs
-backup backups back up
+backup backups
 restore recover recovery
 """
 _SPELLINGS = (("ise", "ize"), ("isation", "ization"), ("our", "or"), ("ence", "ense"), ("tre", "ter"), ("ogue", "og"))
