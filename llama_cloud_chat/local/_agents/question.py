@@ -52,7 +52,9 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("steps", r"\bhow (?:do|can|should|must|to|would)\b|\bwhat (?:do|should|must|to) (?:i|we|you|one)?\b"),
     ("definition", r"\bwhat(?:['\u2019]s| is| are) (?:an? |the )?[\w.-]+(?: [\w.-]+)?\s*\??$"),
 )
-_KINDS = tuple((kind, re.compile(pattern, re.I)) for kind, pattern in _PATTERNS)
+_KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern, re.I)) for kind, pattern in _PATTERNS
+)
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,8 @@ def _parts(block: _Block) -> Iterator[tuple[Kind, str]]:
     for point in block.points:
         if _WORD.search(point):
             whole = [point] if len(point) <= _MAX_POINT_CHARS else _SENTENCE_END.split(point)
-            yield from (("point", text) for text in whole)
+            for text in whole:
+                yield "point", text
     names = block.rows[0] if _has_names(block) else ()
     for row in block.rows[bool(names) :]:
         cells = [(names[at] if at < len(names) else "", cell) for at, cell in enumerate(row) if _WORD.search(cell)]

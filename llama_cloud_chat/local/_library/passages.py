@@ -144,7 +144,6 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
     begin = start
     fence = ""
     previous: tuple[int, str] | None = None
-    before = ""
     for at, line in _lines(text, start, end):
         following = at + len(line)
         if fence:
@@ -153,25 +152,13 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
             previous = None
             continue
         opening = _FENCE.match(line)
-        title = title_in(line, before=before, after=_line_at(text, following, end))
-        before = line
+        heading = None if opening else _heading(at, line, previous, _line_at(text, following, end))
         if opening:
             fence, previous = opening[1], None
-        elif _MARKDOWN_HEADING.match(line):
-            if at > begin:
-                yield _Block(begin, at)
-            yield _Block(at, following, line.strip().strip("#").strip())
-            begin, previous = following, None
-        elif title:
-            if at > begin:
-                yield _Block(begin, at)
-            yield _Block(at, following, title)
-            # What is under it may follow at once.
-            begin, previous, before = following, None, ""
-        elif previous and _RST_UNDERLINE.match(line) and len(line.rstrip()) >= len(previous[1].strip()) >= 3:
-            if previous[0] > begin:
-                yield _Block(begin, previous[0])
-            yield _Block(previous[0], following, previous[1].strip())
+        elif heading:
+            if heading[0] > begin:
+                yield _Block(begin, heading[0])
+            yield _Block(heading[0], following, heading[1])
             begin, previous = following, None
         elif not line.strip():
             if at > begin:
@@ -182,6 +169,18 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
             previous = (at, line)
     if end > begin:
         yield _Block(begin, end)
+
+
+def _heading(at: int, line: str, previous: tuple[int, str] | None, after: str) -> tuple[int, str] | None:
+    """Return where the heading that ends with this line begins, and what it says; None if it is the end of none."""
+    if _MARKDOWN_HEADING.match(line):
+        return at, line.strip().strip("#").strip()
+    title = title_in(line, before=previous[1] if previous else "", after=after)
+    if title:
+        return at, title
+    if previous and _RST_UNDERLINE.match(line) and len(line.rstrip()) >= len(previous[1].strip()) >= 3:
+        return previous[0], previous[1].strip()
+    return None
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
