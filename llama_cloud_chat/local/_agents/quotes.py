@@ -27,7 +27,7 @@ _WHOLE_NAME = 0.6
 # How much it counts that a heading asks the same in other words.
 _SAME_QUESTION = 0.6
 _CARRIED = 0.5
-_SAID, _RECENT, _ONE_OF_MANY = 0.6, 1.25, 0.6
+_SAID, _RECENT, _ONE_OF_MANY, _OLD_NEWS = 0.6, 1.25, 0.6, 0.5
 _FITS, _IS_BLOCK, _DEFINES = 1.35, 1.5, 2.0
 _NOT = re.compile(r"(?<=\w)n['\u2019]t\b", re.I)
 # Blocks that are not asked for: a list says more at once than a sentence, code and tables say it less plainly.
@@ -97,11 +97,12 @@ class Chosen:
 
 def choose(question: Question, extracts: Sequence[Extract]) -> Chosen:
     """Return what says most of what is asked, best first: about one paragraph."""
-    for cut in (sentences, lines):
-        scored = sorted(_score_all(question, extracts, cut), key=lambda each: -each.score)
-        if scored:
-            return Chosen(list(_quotes(scored)), scored[0].extract)
-    return Chosen([], None)
+    judge = _Judge(question, extracts)
+    scored = judge.score_all(sentences)
+    if not scored and not question.wants_more:
+        # Perhaps a caption says it, or a heading with nothing below it.
+        scored = judge.score_all(lines)
+    return Chosen(list(_quotes(scored)), scored[0].extract if scored else None)
 
 
 def weigh(words: Iterable[str], question: Question, extracts: Sequence[Extract]) -> dict[str, float]:
@@ -127,40 +128,65 @@ class _Scored:
     is_under_it: bool
 
 
-def _score_all(
-    question: Question, extracts: Sequence[Extract], cut: Callable[[str], Iterable[Sentence]]
-) -> Iterator[_Scored]:
-    weights = weigh(question.words, question, extracts)
-    weights |= {word: each * _CARRIED for word, each in weigh(question.carried, question, extracts).items()}
-    top = max((extract.relevance for extract in extracts), default=0.0) or 1.0
-    seen: set[tuple[str, str]] = set()
-    for extract in extracts:
-        among = list(cut(extract.content))
-        factor = (0.7 + 0.3 * extract.relevance / top) * _factor(question, extract)
-        if question.answered and any(each.text in question.answered for each in among):
+class _Judge:
+    """Says how well a sentence answers a question, among all that was found."""
+
+    def __init__(self, question: Question, extracts: Sequence[Extract]) -> None:
+        self._question = question
+        self._extracts = extracts
+        carried = weigh(question.carried, question, extracts)
+        self._weights = weigh(question.words, question, extracts) | {
+            word: weight * _CARRIED for word, weight in carried.items()
+        }
+        self._everything = sum(self._weights.values())
+        self._top = max((extract.relevance for extract in extracts), default=0.0) or 1.0
+
+    def score_all(self, cut: Callable[[str], Iterable[Sentence]]) -> list[_Scored]:
+        """Return the sentences that say any of what is asked, the best first; `cut` takes a passage apart."""
+        seen: set[tuple[str, str]] = set()
+        scored: list[_Scored] = []
+        for extract in self._extracts:
+            among = list(cut(extract.content))
+            factor = self._worth(extract, among)
+            place = _Place(extract)
+            for at, sentence in enumerate(among):
+                key = (sentence.text, sentence.block)
+                if key not in seen:
+                    seen.add(key)
+                    score, is_under_it = self._score(sentence, place)
+                    if score > 0:
+                        scored.append(_Scored(score * factor, sentence, extract, among, at, is_under_it))
+        return sorted(scored, key=lambda each: -each.score)
+
+    def _worth(self, extract: Extract, among: Sequence[Sentence]) -> float:
+        """Return how much what an extract says counts, whatever that is."""
+        worth = 0.7 + 0.3 * extract.relevance / self._top
+        if is_history(extract.file_name, extract.heading) and not asks_for_history(self._question.words):
+            worth *= _OLD_NEWS
+        if self._question.answered and any(each.text in self._question.answered for each in among):
             # What has just been spoken of is what "it" is.
-            factor *= _RECENT
-        place = _Place(extract)
-        for at, sentence in enumerate(among):
-            if (sentence.text, sentence.block) in seen:
-                continue
-            seen.add((sentence.text, sentence.block))
-            said = sentence.text in question.said and (
-                not sentence.block or sentence.block.split()[-1] in question.said
-            )
-            if said and question.wants_more:
-                continue
-            inside, around = place.held(sentence, weights, question)
-            around += _SAME_QUESTION * sum(weights.values()) * _likeness(question, sentence)
-            score = (inside + around) * factor * worth_of(sentence.text) * _fit(question, sentence)
-            score *= min(2 * _LONG / (_LONG + len(sentence.text)), 1.0)
-            if sentence.kind == "point" and not inside:
-                # One of many, and not the one that was asked for: the list says it.
-                score *= _ONE_OF_MANY
-            if said and not question.wants_it_again:
-                score *= _SAID
-            if score > 0 or not weights:
-                yield _Scored(score, sentence, extract, among, at, around > inside)
+            worth *= _RECENT
+        return worth
+
+    def _score(self, sentence: Sentence, place: _Place) -> tuple[float, bool]:
+        """Return how well a sentence answers, and whether rather by what it stands under than by what it says."""
+        if not self._weights:
+            return 1.0, False
+        inside, around = place.held(sentence, self._weights, self._question)
+        around += _SAME_QUESTION * self._everything * _likeness(self._question, sentence)
+        score = (inside + around) * worth_of(sentence.text) * _fit(self._question, sentence)
+        score *= min(2 * _LONG / (_LONG + len(sentence.text)), 1.0)
+        if sentence.kind == "point" and not inside:
+            # One of many, and not the one that was asked for: the list says it.
+            score *= _ONE_OF_MANY
+        return score * self._freshness(sentence), around > inside
+
+    def _freshness(self, sentence: Sentence) -> float:
+        """Return how much it counts that a sentence was said before: nothing is new in it, but it may be asked for."""
+        said, block = self._question.said, sentence.block
+        if sentence.text not in said or (block and block.split()[-1] not in said):
+            return 1.0
+        return 0.0 if self._question.wants_more else 1.0 if self._question.wants_it_again else _SAID
 
 
 class _Place:
@@ -179,10 +205,7 @@ class _Place:
         nearest = sentence.headings[-1] if sentence.headings else ""
         around = [
             (_IN_BLOCK, stems(sentence.block)),
-            (
-                _QUESTION if nearest.endswith("?") else _NEAREST_HEADING,
-                self._stems(nearest) if nearest else self._above,
-            ),
+            (_QUESTION if nearest.endswith("?") else _NEAREST_HEADING, self._stems(nearest) or self._above),
             (_BEFORE, self._stems(sentence.before)),
             (_HIGHER_HEADING, self._stems(" ".join(sentence.headings[:-1])) | self._above),
             (_FILE_NAME, self._name),
@@ -211,11 +234,6 @@ def _likeness(question: Question, sentence: Sentence) -> float:
     return len(asked & answered) / len(asked | answered)
 
 
-def _factor(question: Question, extract: Extract) -> float:
-    is_old_news = is_history(extract.file_name, extract.heading) and not asks_for_history(question.words)
-    return 0.5 if is_old_news else 1.0
-
-
 def _fit(question: Question, sentence: Sentence) -> float:
     """Return how well the kind of a sentence fits that of the question."""
     kind, text = question.kind, sentence.text
@@ -235,23 +253,28 @@ def _fit(question: Question, sentence: Sentence) -> float:
 def _quotes(scored: Sequence[_Scored]) -> Iterator[str]:
     """Yield the best as they go into the answer, without saying anything twice."""
     quoted: set[tuple[int, int]] = set()
+    good = [each for each in scored if each.score >= _LEAST_SHARE * scored[0].score]
     length = 0
     count = 0
-    for each in scored:
-        if count == _MOST_QUOTES or each.score < _LEAST_SHARE * scored[0].score:
-            return
-        span = _span(each, beside=[other for other in scored if other.score >= _LEAST_SHARE * scored[0].score])
+    for each in good:
+        span = _span(each, beside=good)
         places = {(id(each.among), at) for at in _covered(each, span)}
-        if not places.isdisjoint(quoted):
-            continue
-        text = " ".join(each.among[at].text for at in span)
-        quote = f"{text} ({each.extract.source})" + f"\n\n{each.sentence.block}" * bool(each.sentence.block)
-        if count and length + len(quote) > _MOST_CHARS:
+        quote = _quote(each, span)
+        is_too_much = count and length + len(quote) > _MOST_CHARS
+        if is_too_much or not places.isdisjoint(quoted):
             continue
         quoted |= places
         length += len(quote)
         count += 1
         yield quote
+        if count == _MOST_QUOTES:
+            return
+
+
+def _quote(each: _Scored, span: range) -> str:
+    text = " ".join(each.among[at].text for at in span)
+    block = each.sentence.block
+    return f"{text} ({each.extract.source})" + (f"\n\n{block}" if block else "")
 
 
 def _covered(each: _Scored, span: range) -> Iterator[int]:

@@ -106,10 +106,10 @@ def _label(heading: str) -> str:
 
 def lines(passage: str) -> Iterator[Sentence]:
     """Yield the lines of `passage` as they are, but for the markup around them: captions and headings too."""
-    for line in passage.splitlines():
+    for number, line in enumerate(passage.splitlines()):
         words = _AROUND_LINE.sub("", line)
         if _WORD.search(words) and not _is_noise(line):
-            yield Sentence(words)
+            yield Sentence(words, paragraph=number)
 
 
 def stems(text: str) -> set[str]:
