@@ -34,7 +34,7 @@ _PROMPT_CHARS = 500
 # Words of a question that tell what kind of answer it wants, not what that is about.
 _ASIDE = re.compile(
     r"\bhow (big|large|small|old|far|high|tall|wide|deep|heavy|fast|quickly)\b|\bhow long\b.{1,80}\b(last)\b"
-    r"|\bwhat (?:does|do|did)\b.{1,80}\b(mean|stand for)\b",
+    r"|\bwhat (?:does|do|did)\b.{1,80}\b(mean|stand for)\b|\bwhat(?:['\u2019]s| is) (new)\b",
     re.I,
 )
 _PATTERNS: tuple[tuple[Kind, str], ...] = (

@@ -179,7 +179,9 @@ class _Judge:
         if sentence.kind == "point" and not inside:
             # One of many, and not the one that was asked for: the list says it.
             score *= _ONE_OF_MANY
-        return score * self._freshness(sentence), around > inside
+        # How something is done is told in more than one sentence.
+        is_under_it = around > inside or (self._question.kind == "steps" and around > inside / 2)
+        return score * self._freshness(sentence), is_under_it
 
     def _freshness(self, sentence: Sentence) -> float:
         """Return how much it counts that a sentence was said before: nothing is new in it, but it may be asked for."""
@@ -300,12 +302,13 @@ def _span(each: _Scored, beside: Sequence[_Scored]) -> range:
             and each.among[at].paragraph == each.sentence.paragraph
         )
 
+    def fits(first: int, last: int) -> bool:
+        return each.is_under_it and _length(each.among[first : last + 1]) <= _MOST_ANSWER_CHARS
+
     first = last = each.at
-    while is_beside(first - 1) and (_LEANS.match(each.among[first].text) or first - 1 in good):
+    while is_beside(first - 1) and (_LEANS.match(each.among[first].text) or first - 1 in good or fits(first - 1, last)):
         first -= 1
-    while is_beside(last + 1) and (
-        last + 1 in good or (each.is_under_it and _length(each.among[first : last + 2]) <= _MOST_ANSWER_CHARS)
-    ):
+    while is_beside(last + 1) and (last + 1 in good or fits(first, last + 1)):
         last += 1
     # What is quoted whole is no longer a quote.
     while _length(each.among[first : last + 1]) > _MOST_CHARS and first < last:
