@@ -282,6 +282,6 @@ def test_an_answer_is_about_a_paragraph_however_much_there_is_to_say() -> None:
 
 
 def test_how_something_is_done_is_told_from_its_beginning() -> None:
-    document = "# Rain gauge\n\n## Calibrate it\n\nPour in some water. The gauge tips 50 times. If not, turn the screw.\n"
-    whole = "Pour in some water. The gauge tips 50 times. If not, turn the screw. (a.md)"
+    document = "# Rain gauge\n\n## Calibrate it\n\nPour in some water. The gauge tips 50 times. If not, turn it.\n"
+    whole = "Pour in some water. The gauge tips 50 times. If not, turn it. (a.md)"
     assert answer_to(document, "How do I calibrate the gauge?") == whole
