@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: help demo docs test test-oldest coverage lint types bench bench-quick bench-retrieval profile notebooks screenshot wheel clean
+.PHONY: help demo docs test test-oldest coverage lint types bench bench-quick bench-retrieval bench-answers profile notebooks screenshot wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a few minutes)'
 	@echo 'make profile   where each hot path spends its time'
 	@echo 'make bench-retrieval   how often the embedded service finds what was asked for'
+	@echo 'make bench-answers   how often its agent without a model answers rightly, or says that it cannot'
 	@echo 'make notebooks   run the notebooks and save them with what they show'
 	@echo 'make screenshot   take the picture of the README anew, in Chromium'
 	@echo 'make wheel   build the wheel and prove that it works by itself'
@@ -60,6 +61,10 @@ profile: .venv/bench-installed
 
 bench-retrieval: .venv/dev-installed
 	$(BIN)/python -m benchmarks.retrieval
+
+# Half of the questions are for judging only: --show shows the others.
+bench-answers: .venv/dev-installed
+	$(BIN)/python -m benchmarks.answers
 
 notebooks: .venv/dev-installed
 	$(BIN)/python -m notebooks.run

@@ -52,9 +52,9 @@ class LocalService:
     every project may ask them. An index has two ids, `id` and `export_config_id`; either names it.
 
     Args:
-        docs: A folder or file of `.md`, `.txt`, `.rst`, `.html` and `.pdf` documents, or a list of them: each
-            becomes one index. None reads the descriptions of the Python packages installed in this environment;
-            `[]` makes one index with nothing in it, since every prompt has to name one.
+        docs: A folder or file of `.md`, `.txt`, `.rst`, `.html`, `.csv`, `.docx` and `.pdf` documents, or a list of
+            them: each becomes one index. None reads the descriptions of the Python packages installed in this
+            environment; `[]` makes one index with nothing in it, since every prompt has to name one.
         data: The SQLite file that keeps the sessions; it is made if it does not exist. None keeps them until
             the service is stopped.
         host: The address to listen on.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -79,6 +81,34 @@ def pdf_of(*pages: str, encrypted: bool = False) -> bytes:
             f"startxref\n{start}\n%%EOF\n"
         ).encode()
     )
+
+
+_WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+
+def docx_of(body: str, *, doctype: str = "", name: str = "word/document.xml") -> bytes:
+    """Make a Word document of what is to stand in its body."""
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{_PACKAGE}/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="r1" Type="{_OFFICE}/'
+        'officeDocument" Target="word/document.xml"/></Relationships>',
+        "word/styles.xml": f'<w:styles {_WORD}><w:style w:type="paragraph" w:styleId="Heading1"><w:name '
+        'w:val="heading 1"/></w:style></w:styles>',
+        "word/_rels/document.xml.rels": f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="r1" '
+        f'Type="{_OFFICE}/numbering" Target="numbering.xml"/><Relationship Id="r2" Type="{_OFFICE}/styles" '
+        'Target="styles.xml"/></Relationships>',
+        "word/numbering.xml": f'<w:numbering {_WORD}><w:abstractNum w:abstractNumId="0"><w:lvl w:ilvl="0"><w:numFmt '
+        'w:val="decimal"/></w:lvl></w:abstractNum><w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>'
+        "</w:numbering>",
+        name: f"{doctype}<w:document {_WORD}><w:body>{body}</w:body></w:document>",
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, content in parts.items():
+            archive.writestr(part, content)
+    return file.getvalue()
 
 
 def events_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

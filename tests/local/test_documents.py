@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.answers.typeset import typeset
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat.local import LocalService, Tools
 from llama_cloud_chat.local._library.documents import Skipped, list_installed_packages, list_path
 from llama_cloud_chat.local._library.html import text_of_html
 from llama_cloud_chat.local._library.index import Index
 from llama_cloud_chat.local._library.readers import UnreadableError, read_file
-from tests.local.harness import pdf_of, write_docs
+from tests.local.harness import docx_of, pdf_of, write_docs
 
 
 class Shelf:
@@ -45,6 +46,16 @@ class Shelf:
 @pytest.fixture
 def shelf(handbook: Path, tmp_path: Path) -> Shelf:
     return Shelf(handbook, tmp_path / "index")
+
+
+def word(text: str, style: str = "", *, numbered: bool = False) -> str:
+    look = f'<w:pStyle w:val="{style}"/>' * bool(style)
+    look += '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>' * numbered
+    return f"<w:p><w:pPr>{look}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def cell(text: str) -> str:
+    return f"<w:tc>{word(text)}</w:tc>"
 
 
 def reasons(shelf: Shelf) -> dict[str, str]:
@@ -80,7 +91,7 @@ def test_html_is_read_as_people_see_it(tmp_path: Path) -> None:
     )
     assert read_file(tmp_path / "a.html").text == (
         "# Leave & travel\n\n## Sick leave\n\nTell your team early.\nReally.\n\n- One\n- Two\n\n"
-        "```\nx = 1\n  y = 2\n```\n\na b\n"
+        "```\nx = 1\n  y = 2\n```\n\n| a | b |\n"
     )
 
 
@@ -303,3 +314,95 @@ def test_a_pdf_with_too_much_text_is_left_out(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "a.pdf").write_bytes(pdf_of(*["words\n" * 30] * 8))
     with pytest.raises(UnreadableError, match="holds more than"):
         read_file(tmp_path / "a.pdf")
+
+
+def test_the_rows_of_a_table_name_their_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('name;price;note\n"Apple; red";3;"good\nkeeper"\n\nPear;4;\nPlum;5;;odd\n')
+    assert read_file(tmp_path / "a.csv").text == (
+        "- name: Apple; red; price: 3; note: good keeper\n- name: Pear; price: 4\n- name: Plum; price: 5; odd\n"
+    )
+    (tmp_path / "b.csv").write_text("one,two\n")
+    assert read_file(tmp_path / "b.csv").text == "- one; two\n"
+
+
+def test_tables_that_are_none_or_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.csv").write_text("a" * 200_000)
+    with pytest.raises(UnreadableError, match="is not a table"):
+        read_file(tmp_path / "a.csv")
+    monkeypatch.setattr("llama_cloud_chat.local._library.readers.MAX_TEXT_BYTES", 2000)
+    (tmp_path / "b.csv").write_text("a" * 500 + "\n" + "x\n" * 500)
+    with pytest.raises(UnreadableError, match="holds more than"):
+        read_file(tmp_path / "b.csv")
+
+
+def test_a_word_document_is_read_with_its_headings_lists_and_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(
+        docx_of(
+            word("Leave", style="Heading1")
+            + word("Everyone has 30 days.")
+            + word("Passport", numbered=True)
+            + f"<w:tbl><w:tr>{cell('Who')}{cell('Days')}</w:tr><w:tr>{cell('All')}{cell('30')}</w:tr></w:tbl>"
+        )
+    )
+    assert read_file(tmp_path / "a.docx").text == (
+        "# Leave\n\nEveryone has 30 days.\n\n1. Passport\n\n| Who | Days |\n| All | 30 |\n"
+    )
+
+
+def test_word_documents_that_unpack_to_too_much_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.process_time()
+    refused = {
+        "a": ("holds more than 32 MiB", docx_of(word("a" * 33 * 2**20))),
+        "b": ("holds more than 300000 tags", docx_of("<w:p/>" * 300_000)),
+        "c": ("not a Word document", docx_of(word("&many;"), doctype='<!DOCTYPE a [<!ENTITY many "many">]>')),
+        "d": ("not a Word document", b"PK"),
+        "e": ("not a Word document", docx_of("", name="other.xml")),
+    }
+    for name, (reason, content) in refused.items():
+        path = tmp_path / f"{name}.docx"
+        path.write_bytes(content)
+        with pytest.raises(UnreadableError, match=reason):
+            read_file(path)
+    assert time.process_time() - began < 10
+
+
+def test_documents_of_kinds_that_are_not_read_are_named(shelf: Shelf) -> None:
+    write_docs(shelf.folder, {"plan.xlsx": "x", "old.DOC": "x", "picture.png": "x"})
+    shelf.update()
+    why = "is not read as it is; save it as .docx, .csv or .pdf"
+    assert reasons(shelf) == {"old.DOC": why, "plan.xlsx": why}
+
+
+def test_a_pdfs_headings_paragraphs_and_tables_are_told_apart(tmp_path: Path) -> None:
+    text = (
+        "# Report\n\nThe first paragraph is long enough to be set in more than one line of the page, for it is not"
+        " short.\n\n"
+        "The second (short) one.\n\n## Prices\n\n| What | Price | Note |\n| Apple | 3 euros | red |\n"
+        "| Pear | 4 euros | |\n\nAfter the table."
+    )
+    (tmp_path / "a.pdf").write_bytes(typeset(text))
+    assert read_file(tmp_path / "a.pdf").text == (
+        "Report\n\n# Report\n\n"
+        "The first paragraph is long enough to be set in more than one line of the page, for it is\n"
+        "not short.\n\nThe second (short) one.\n\n## Prices\n\n| What | Price | Note |\n|---|---|---|\n"
+        "| Apple | 3 euros | red |\n| Pear | 4 euros |  |\n\nAfter the table.\n\nPage 1"
+    )
+
+
+def test_a_pdf_page_of_very_much_text_is_read_as_it_comes(tmp_path: Path) -> None:
+    began = time.process_time()
+    (tmp_path / "a.pdf").write_bytes(pdf_of("\n".join(["many words in a line " * 5] * 600)))
+    assert "many words" in read_file(tmp_path / "a.pdf").text
+    assert time.process_time() - began < 10
+
+
+def test_html_of_rows_in_rows_is_read_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        "<nav>Home</nav><ol><li>One<ul><li>Inner</ul><li>Two</ol>"
+        "<table><tr><td><p>Left</p></td><td><table><tr><th>a|b<th>c</tr><tr><td>1<td>2</table></td></tr></table>"
+    )
+    assert read_file(tmp_path / "a.html").text == (
+        "1. One\n\n- Inner\n\n2. Two\n\nLeft\n\n| a/b | c |\n|---|---|\n| 1 | 2 |\n"
+    )

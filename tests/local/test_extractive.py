@@ -137,7 +137,7 @@ def test_without_an_index_it_says_how_to_give_one() -> None:
         ("Refunds: five days.", "How long do refunds take?", "Refunds: five days."),
         ("wifi password: hunter2", "What is the wifi password?", "wifi password: hunter2"),
         ("Elephants", "What about elephants?", "Elephants"),
-        ("| fruit | price |\n|---|---|\n| apple | 3 |\n", "the price of an apple", "apple | 3"),
+        ("| fruit | price |\n|---|---|\n| apple | 3 |\n", "the price of an apple", "fruit: apple; price: 3"),
         ("年假为三十天。未使用的天数在三月底到期。", "年假有几天?", "年假为三十天。"),
         ("設定ファイルは zephyr.toml です。", "設定ファイルは何ですか", "設定ファイルは zephyr.toml です。"),
         ("Гостиницы бронирует офис. Отпуск составляет месяц.", "Кто бронирует гостиницы?", "Гостиницы бронирует офис."),
@@ -182,3 +182,106 @@ def test_a_prompt_that_is_one_endless_word_is_answered_in_bounded_time(chat: Con
     assert text_of(chat.ask("a" * 200_000)).startswith("I found nothing")
     assert text_of(chat.ask("1.5 " * 200_000)).startswith("I found nothing")
     assert time.process_time() - began < 10
+
+
+def answer_to(document: str, *prompts: str, name: str = "a.md", **others: str) -> str:
+    files = {name: document} | {f"{other}.md": text for other, text in others.items()}
+    chat = Conversation(["tiny"], library_of(tiny=files))
+    return [text_of(chat.ask(prompt)) for prompt in prompts][-1]
+
+
+def test_what_nothing_speaks_of_is_said_and_the_closest_is_quoted() -> None:
+    document = "The total liability shall not exceed 50 euros.\n\nNeither is liable for lost profits."
+    assert answer_to(document, "Is there a roof on liability?") == (
+        "Nothing speaks of roof. The closest is:\n\nThe total liability shall not exceed 50 euros. (a.md)"
+    )
+
+
+def test_words_that_stand_in_different_places_are_not_taken_for_one_answer() -> None:
+    answer = answer_to("# Desks\n\nThey stay with the company.", "Is there a company car?", b="# Cars\n\nRent a car.")
+    assert answer.startswith("Nothing speaks of company and car together. The closest is:\n\n")
+
+
+def test_another_word_for_the_same_thing_is_looked_for() -> None:
+    chat = Conversation(
+        ["tiny"], library_of(tiny={"a.md": "Everyone has 28 days of leave.\n\nThe bus leaves in March."})
+    )
+    events = chat.ask("How much vacation is there?")
+    assert calls_in(events) == ["retrieve"] * 2
+    assert text_of(events) == "Nothing speaks of vacation. The closest is:\n\nEveryone has 28 days of leave. (a.md)"
+
+
+def test_another_spelling_is_the_same_word() -> None:
+    assert answer_to("It has the Apache License.", "Which licence is it?") == "It has the Apache License. (a.md)"
+
+
+STEPS = "# Claims\n\nClaims are paid in May.\n\n## How to claim\n\n1. Take a photo.\n2. Send it.\n3. Wait.\n"
+
+
+def test_the_steps_of_a_list_are_quoted_whole_and_in_order() -> None:
+    assert answer_to(STEPS, "How do I claim?") == "How to claim: (a.md)\n\n1. Take a photo.\n2. Send it.\n3. Wait."
+
+
+def test_a_point_that_was_asked_for_is_quoted_by_itself() -> None:
+    assert answer_to("# It\n\n- Runs on Windows\n- Saves\n", "Does it run on Windows?") == "Runs on Windows (a.md)"
+
+
+def test_the_answer_to_a_question_like_it_is_quoted_not_that_question() -> None:
+    document = "**How long does delivery take?**\n\nThree days.\n\n**What does delivery cost?**\n\nFour euros, or five."
+    assert answer_to(document, "What's the cost of delivery?") == "Four euros, or five. (a.md)"
+
+
+def test_what_leans_on_the_sentence_before_it_is_quoted_with_it() -> None:
+    document = "Five days may be carried over. They expire in March. The canteen is open. Take the bus."
+    assert answer_to(document, "When do days expire?") == "Five days may be carried over. They expire in March. (a.md)"
+
+
+NEWS = "# Changelog\n\n## 2.0\n\n- Backup: the backup of a backup is no longer a backup.\n- Backup keeps days.\n"
+
+
+def test_histories_of_changes_badges_and_advertisements_count_less_than_text() -> None:
+    beside = {
+        "name": "CHANGELOG.md",
+        "README": "# B\n\n[![Backup](x.svg)](y)\n\nBackup now, up to 50% off!\n\nA backup takes days.",
+    }
+    assert answer_to(NEWS, "How long does a backup take?", **beside) == "A backup takes days. (README.md)"
+    assert "CHANGELOG.md" in answer_to(NEWS, "What changed in the backup in 2.0?", **beside)
+
+
+def test_what_was_said_may_be_said_again_when_it_is_asked_for() -> None:
+    document = "Everyone has 28 days of leave.\n\nLeave is planned in spring.\n"
+    once = answer_to(document, "How many days of leave are there?")
+    assert once == "Everyone has 28 days of leave. (a.md)"
+    assert answer_to(document, "How many days of leave are there?", "How many was that again?") == once
+    assert answer_to(document, "How many days of leave are there?", "How many days of leave are there?") == once
+    assert (
+        answer_to(document, "How many days of leave are there?", "What else?") == "Leave is planned in spring. (a.md)"
+    )
+
+
+def test_the_word_that_a_follow_up_puts_in_place_of_another_decides() -> None:
+    table = "| Substance | Mean |\n|---|---|\n| Nitrate | 18 |\n| Lead | 0.8 |\n"
+    assert answer_to(table, "What is the mean of nitrate?") == "Substance: Nitrate; Mean: 18 (a.md)"
+    assert answer_to(table, "What is the mean of nitrate?", "And lead?") == "Substance: Lead; Mean: 0.8 (a.md)"
+
+
+def test_contractions_are_no_words() -> None:
+    assert answer_to("The log is in the cache.", "Where's the log?") == "The log is in the cache. (a.md)"
+    assert "about sick" in thinking_of(Conversation().ask("What do I do when I'm sick and can't, don't or won't?"))
+
+
+def test_an_answer_is_about_a_paragraph_however_much_there_is_to_say() -> None:
+    document = "\n\n".join(
+        f"Zebra number {number} has many stripes and eats grass all day long." for number in range(50)
+    )
+    answer = answer_to(document, "What about the zebra with stripes?")
+    assert len(answer) < 700
+    assert len(answer.split("\n\n")) <= 3
+    long = "Zebras have " + "very " * 300 + "many stripes."
+    assert len(answer_to(f"# Zebra\n\n{long} {long}", "How many stripes do zebras have?")) < 1700
+
+
+def test_how_something_is_done_is_told_from_its_beginning() -> None:
+    document = "# Rain gauge\n\n## Calibrate it\n\nPour in some water. The gauge tips 50 times. If not, turn it.\n"
+    whole = "Pour in some water. The gauge tips 50 times. If not, turn it. (a.md)"
+    assert answer_to(document, "How do I calibrate the gauge?") == whole

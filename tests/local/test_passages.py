@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llama_cloud_chat.local._agents.sentences import Sentence, sentences, speaks_of, stems
+from llama_cloud_chat.local._agents.kin import kin_of, spellings_of
+from llama_cloud_chat.local._agents.sentences import Sentence, lines, sentences, speaks_of, stems
 from llama_cloud_chat.local._library.passages import MAX_CHARS, split
 
 LINES = st.sampled_from(
@@ -77,8 +80,13 @@ def test_a_large_text_is_split_in_linear_time() -> None:
     assert len(split("\n" * 500_000 + "x")) == 1
 
 
+def test_a_line_in_bold_or_in_capitals_by_itself_is_a_heading() -> None:
+    text = "**How long?**\nThree days.\n\n7. LIABILITY\n\nNo more than EUR 50.\n\nTHE END COMES HERE.\n\nMore **bold**."
+    assert [each.heading for each in split(text)] == ["How long?", "7. LIABILITY"]
+
+
 def texts(passage: str) -> list[str]:
-    return [sentence.text for sentence in sentences(passage)]
+    return [sentence.text for sentence in sentences(passage) if not sentence.block]
 
 
 def test_sentences_are_found_in_prose_and_lists_and_markup_is_left_out() -> None:
@@ -92,16 +100,91 @@ def test_sentences_are_found_in_prose_and_lists_and_markup_is_left_out() -> None
         "The first sentence wraps over a line.",
         "The second one (really) ends here!",
         "A point of a list",
+        "Two",
         "Another point of it that goes on",
+        "a; table; row; here",
     ]
 
 
 def test_code_goes_with_the_sentence_that_announces_it() -> None:
-    passage = "You can do it like this:\n\n```python\nx = 1\n```\n\nThis announces nothing at all:\n\n- Yes, it works."
+    passage = "You can do it like this:\n\n```python\nx = 1\n```\n\nThis announces nothing at all:\n\nYes, it works."
     assert list(sentences(passage)) == [
-        Sentence("You can do it like this:", "```python\nx = 1\n```"),
-        Sentence("Yes, it works."),
+        Sentence("You can do it like this:", "```python\nx = 1\n```", "code", paragraph=1),
+        Sentence("Yes, it works.", paragraph=3),
     ]
+
+
+def test_a_list_is_said_as_a_whole_and_in_its_points() -> None:
+    passage = "# Claims\n\nDo this:\n\n1. Take a photo.\n2. Send\n   it.\n\n- Rain\n"
+    steps = {"headings": ("Claims",), "before": "Do this:", "paragraph": 2}
+    assert list(sentences(passage)) == [
+        Sentence("Do this:", "1. Take a photo.\n2. Send\n   it.\n\n- Rain", "steps", ("Claims",), paragraph=2),
+        Sentence("Take a photo.", "", "point", **steps),
+        Sentence("Send it.", "", "point", **steps),
+        Sentence("Rain", "", "point", **steps),
+    ]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "| Fruit | Price |\n|---|---|\n| apple | 3 |",
+        "| Fruit | Price |\n| apple | 3 |",
+        "+-------+-------+\n| Fruit | Price |\n+=======+=======+\n| apple | 3     |\n+-------+-------+",
+        "=====  =====\nFruit  Price\n=====  =====\napple  3\n=====  =====",
+    ],
+)
+def test_the_row_of_a_table_is_said_with_the_names_of_its_columns(table: str) -> None:
+    whole, row = sentences(f"# Costs\n\n{table}")
+    assert (whole.text, whole.block, whole.kind) == ("Costs:", table, "table")
+    assert (row.text, row.kind) == ("Fruit: apple; Price: 3", "row")
+
+
+def test_a_table_of_spaces_has_three_columns_at_least() -> None:
+    assert texts("Fruit   Price   Colour\napple   3       red") == ["Fruit: apple; Price: 3; Colour: red"]
+    assert texts("This is prose.  It has gaps.\nThis is too.  It has one.") != ["This is prose.; It has gaps."]
+
+
+def test_a_question_is_the_heading_of_its_answer() -> None:
+    passage = (
+        "**How long?**\n\nThree days, mostly.\n\nCan I pay later?\n\nYes, you can.\n\n"
+        "Q: Is it free?\nA: No, it is not.\n"
+    )
+    assert [(each.headings, each.text) for each in sentences(passage)] == [
+        (("How long?",), "Three days, mostly."),
+        (("Can I pay later?",), "Yes, you can."),
+        (("Is it free?",), "No, it is not."),
+    ]
+
+
+def test_a_block_that_is_too_long_is_cut_and_code_that_is_too_long_is_left_out() -> None:
+    points = "\n".join(f"- Point {number} of many points." for number in range(100))
+    (whole,) = [each for each in sentences(f"# Points\n\n{points}") if each.block]
+    assert whole.block.endswith("points.\n\u2026")
+    assert len(whole.block) < 700
+    assert list(sentences("# Code\n\n```\n" + "x = 1\n" * 200 + "```")) == []
+
+
+def test_a_passage_of_anything_is_taken_apart_in_bounded_time() -> None:
+    began = time.process_time()
+    for piece in (
+        "- ",
+        "| ",
+        "|",
+        "> ",
+        "a  b  c\n",
+        "* a\n\n",
+        "**a**\n\n",
+        "=== ===\n",
+        "[![",
+        "A? ",
+        "1. \n",
+        "`",
+        ">",
+    ):
+        list(sentences(piece * (MAX_CHARS // len(piece))))
+        list(lines(piece * (MAX_CHARS // len(piece))))
+    assert time.process_time() - began < 5
 
 
 @settings(deadline=None)
@@ -109,13 +192,17 @@ def test_code_goes_with_the_sentence_that_announces_it() -> None:
 def test_every_sentence_stands_in_its_passage(text: str) -> None:
     folded = " ".join(text.split())
     for sentence in sentences(text):
-        assert sentence.text in folded
-        assert sentence.code in text
+        # A heading announces its block with a colon; a row is put together from its cells.
+        assert sentence.text in folded or sentence.text.removesuffix(":") in folded or sentence.kind == "row"
+        assert all(line in text for line in sentence.block.removesuffix("\u2026").splitlines())
 
 
 @pytest.mark.parametrize(
     ("word", "text"),
-    [("timeout", "Strict Timeouts"), ("retry", "it retries"), ("http/2", "HTTP/2 is"), ("streaming", "streamed")],
+    [
+        *[("timeout", "Strict Timeouts"), ("retry", "it retries"), ("http/2", "HTTP/2 is"), ("streaming", "streamed")],
+        *[("delivery", "we deliver"), ("install", "Installation"), ("chunk", "chunk_size"), ("paid", "It is unpaid")],
+    ],
 )
 def test_words_are_met_in_their_common_forms(word: str, text: str) -> None:
     assert speaks_of(word, stems(text))
@@ -124,3 +211,12 @@ def test_words_are_met_in_their_common_forms(word: str, text: str) -> None:
 def test_a_word_is_not_met_in_a_longer_one() -> None:
     assert not speaks_of("http/2", stems("HTTP/1.1"))
     assert not speaks_of("cat", stems("category"))
+
+
+def test_other_words_for_the_same_thing_are_known_in_every_form() -> None:
+    assert "leave" in kin_of("holidays")
+    assert "agreement" in kin_of("contract")
+    assert spellings_of("licence") == ["license"]
+    assert kin_of("colour") == spellings_of("colour") == ["color"]
+    assert kin_of("zebra") == []
+    assert not [word for word in kin_of("cancelled") if speaks_of(word, stems("cancelled"))]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llama_cloud_chat.local import Tools
 from llama_cloud_chat.local._library.words import content_words, further_forms
+from llama_cloud_chat.local._library.worth import is_history
 from tests.local.harness import HANDBOOK, library_of
 
 LIBRARY = library_of(handbook=HANDBOOK, other={"leave.md": "Leave the building by the stairs."})
@@ -262,3 +263,31 @@ def test_passages_of_many_threads_are_found_at_once() -> None:
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda _: tools.retrieve("hotels breakfast"), range(200)))
     assert all(each == found[0] for each in found)
+
+
+def test_a_word_that_nobody_looks_for_is_cut() -> None:
+    assert content_words("a'" * 100_000) == ["a'" * 50]
+
+
+def test_histories_of_changes_and_rows_of_badges_come_last_unless_they_are_asked_for() -> None:
+    texts = {
+        "CHANGELOG.md": "Backup of a backup.",
+        "badges.md": "[![Backup](backup.svg)](backup) [![Backup](a.svg)](b)",
+        "news.md": "# News\n\n## 2.0 (2024-01-01)\n\nBackup, backup.",
+        "text.md": "A backup takes an hour or two, and longer on a slow line.",
+    }
+    tools = library_of(i=texts).tools(["i"])
+
+    def first(query: str) -> str:
+        return str(tools.retrieve(query)["results"][0]["metadata"]["file_name"])
+
+    assert first("backup") == "text.md"
+    assert first("backup changed") != "text.md"
+    assert first("backup 2.0") == "news.md"
+
+
+def test_a_chapter_is_no_history() -> None:
+    assert is_history("a.md", "2.3.1 (2024-02-11)")
+    assert is_history("docs/CHANGES.rst", "")
+    assert not is_history("a.md", "1.1 Losses")
+    assert not is_history("exchange.md", "History of the town")

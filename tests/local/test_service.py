@@ -177,7 +177,7 @@ def raises_one_sentence(match: str) -> Any:
         ({"empty/note.doc": "x"}, "empty", "holds nothing the service can read.*\\.md"),
         ({"void/a.md": " \n"}, "void", "holds nothing the service can read.*a.md is empty"),
         ({"hidden/.git/a.md": "text"}, "hidden", "holds nothing"),
-        ({"one.docx": "x"}, "one.docx", "not a file the service reads"),
+        ({"one.odt": "x"}, "one.odt", "not a file the service reads"),
         ({"one.pdf": "x"}, "one.pdf", "not a PDF that can be opened"),
         ({"void.md": ""}, "void.md", "is empty"),
         ({"nul.txt": "a\0b"}, "nul.txt", "binary data"),

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
-from llama_cloud_chat._turn.prompts import unfold_transcript
-from llama_cloud_chat.local._library.words import content_words, in_words, pairs_in
+from llama_cloud_chat.local._library.words import in_words, is_pair
 
+from .kin import kin_of
 from .protocol import AgentTurn, WireEvent, speak, words_of
-from .sentences import Sentence, lines, sentences, speaks_of, stems
+from .question import Question, understand
+from .quotes import Extract, choose, weigh
 
-_MAX_SENTENCES = 4
-# How good a sentence must be, measured by the best one, to be quoted beside it.
-_LEAST_SHARE = 0.4
+_PASSAGES = 6
 _READ_CHARS = 2000
 _LEAD_CHARS = 400
 _GREP_CONTEXT = 80
+# Of how many of a question's words nothing may speak for there to be an answer at all; and how much of them, rare ones
+# counting more, a passage must hold to be more than the closest there is.
+_MOST_UNKNOWN, _LEAST_TOGETHER = 0.75, 0.5
+_MOST_KIN = 12
 _NO_INDEX = "This session has no index to search. Create it with index_ids, or send them with the message."
-_CONNECTIVE = re.compile(
-    r"\s*(?:and|but|or|so|also|what else|what about|how about|why|anything else|tell me more|more|go on)\b",
-    re.I,
-)
-_POINTER = re.compile(r"\b(?:it|its|that|this|they|them|their|those|these|else|more|same)\b", re.I)
-# Looked for only where a word begins: a prompt may be megabytes long.
-_FILE_NAME = re.compile(r"(?<![\w./-])[\w./-]*\.\w+")
-_MOST_FILE_NAMES = 20
 
 
 def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
-    """Answer in sentences taken from the passages that match the prompt, each with its source.
+    """Answer in the words of the documents: what says most of what is asked, each quote with its source.
 
-    It knows no language model: it looks up the prompt's content words (a follow-up's together with those of
-    the question it follows), reports its tool calls, and says so plainly when nothing matches.
+    It knows no language model: it looks up the prompt's content words (a follow-up's together with those of the
+    question it follows) and everyday words for the same thing where nothing speaks of one. It reports its tool
+    calls, and says so plainly when nothing matches, or when only something close does.
 
     Args:
         turn: What to answer.
@@ -44,112 +39,18 @@ def extractive_agent(turn: AgentTurn) -> Iterator[WireEvent]:
     Yields:
         The turn's wire events.
     """
-    question = _understand(turn)
+    question = understand(turn)
     yield from speak("thinking", words_of(_thoughts(question)))
     if not turn.tools.index_ids:
         answer = _NO_INDEX
     elif question.file is not None:
         answer = _compose(question, (yield from _look_into(turn, question, question.file)))
     else:
-        found = yield from _retrieve(turn, question, 1)
-        if question.words and question.carried and not _best(question, found):
-            # Perhaps it does not follow on after all.
-            question = replace(question, carried=[], previous="", said="")
-            found = yield from _retrieve(turn, question, 2)
-        answer = _compose(question, found)
+        answer = yield from _search(turn, question)
     yield from speak("text", words_of(answer))
 
 
-@dataclass(frozen=True)
-class _Question:
-    """What a prompt asks for.
-
-    Attributes:
-        prompt: The user's words.
-        words: Its own content words.
-        carried: Those of the question it follows on from.
-        previous: That question, the last one that stands on its own.
-        file: The file it names, as `find` lists it.
-        said: What the session's answers hold so far, if it follows on from them.
-    """
-
-    prompt: str
-    words: list[str]
-    carried: list[str]
-    previous: str
-    file: dict[str, str] | None
-    said: str
-
-    @property
-    def all_words(self) -> list[str]:
-        return [*self.words, *self.carried]
-
-
-@dataclass(frozen=True)
-class _Extract:
-    """A piece of a document to take sentences from."""
-
-    content: str
-    file_name: str
-    heading: str
-    page: int | None
-    relevance: float
-
-
-def _understand(turn: AgentTurn) -> _Question:
-    earlier, prompt = unfold_transcript(turn.prompt)
-    asked = (event["content"] for event in turn.history if event.get("type") == "user_input")
-    earlier = [each for told, last in map(unfold_transcript, asked) for each in (*told, last)] + earlier
-    file = _named_file(turn, prompt)
-    words = content_words(prompt)
-    if file is not None:
-        names = _names(file["file_name"])
-        words = [word for word in words if word not in names]
-    carried: list[str] = []
-    previous = ""
-    following = file is None and _follows(prompt, words)
-    # A follow-up may follow a follow-up: go back to the question that stands on its own.
-    while following and earlier:
-        before = earlier.pop()
-        previous = " ".join(before.split())
-        carried = [*content_words(before), *carried]
-        following = _follows(before, content_words(before))
-    carried = [word for word in dict.fromkeys(carried) if word not in words]
-    return _Question(prompt, words, carried, previous, file, _said(turn) if previous else "")
-
-
-def _follows(prompt: str, words: Sequence[str]) -> bool:
-    is_fragment = len(prompt.split()) <= 2 and not pairs_in(prompt)
-    points_back = len(words) <= 4 and (_CONNECTIVE.match(prompt) or _POINTER.search(prompt))
-    return not words or is_fragment or bool(points_back)
-
-
-def _said(turn: AgentTurn) -> str:
-    answers = (event["content"] for event in turn.history if event.get("type") == "text")
-    return " ".join(" ".join(answers).split())
-
-
-def _named_file(turn: AgentTurn, prompt: str) -> dict[str, str] | None:
-    """Return the file whose name the prompt spells out, the longest if there are several."""
-    prompt = prompt.lower()
-    # A name may hold spaces, but its last word is in the prompt.
-    words = islice(dict.fromkeys(match[0] for match in _FILE_NAME.finditer(prompt)), _MOST_FILE_NAMES)
-    listed = [item for word in words for item in turn.tools.find(word)["items"]]
-    named = [item for item in listed if _spells_out(prompt, item["file_name"])]
-    return max(named, key=lambda item: len(item["file_name"]), default=None)
-
-
-def _spells_out(prompt: str, file_name: str) -> bool:
-    return any(
-        name in prompt and re.search(rf"(?<![\w./-]){re.escape(name)}(?!\w)", prompt) for name in _names(file_name)
-    )
-
-
-def _names(file_name: str) -> set[str]:
-    return {file_name.lower(), file_name.lower().rpartition("/")[2]}
-
-
-def _thoughts(question: _Question) -> str:
+def _thoughts(question: Question) -> str:
     if question.words:
         thoughts = [f"The question is about {_listed(question.words)}."]
     else:
@@ -163,6 +64,38 @@ def _thoughts(question: _Question) -> str:
     return " ".join(thoughts)
 
 
+def _search(turn: AgentTurn, question: Question) -> Generator[WireEvent, None, str]:
+    """Search the indexes, once more in other words if some of the question's are not found, and answer."""
+    numbers = count(1)
+    found = yield from _retrieve(turn, next(numbers), question.all_words or [question.prompt])
+    if not question.all_words:
+        return _compose(question, [])
+    missing = _unheld(question, found)
+    if missing and question.carried and len(missing) == len(question.words):
+        # Perhaps it does not follow on after all.
+        question = question.alone()
+        found = yield from _retrieve(turn, next(numbers), question.words)
+        missing = _unheld(question, found)
+    kin = {word: kin_of(word) for word in missing}
+    others = [other for each in kin.values() for other in each][:_MOST_KIN]
+    if missing and (found or others):
+        # Other words together with those that are known, so that what speaks of both comes first.
+        known = [word for word in question.all_words if others and word not in missing]
+        question = replace(question, kin=kin)
+        more = yield from _retrieve(turn, next(numbers), [*missing, *others, *known])
+        found += [extract for extract in more if extract not in found]
+    if question.carried and question.words:
+        # Not what speaks of the question before it alone.
+        found = [each for each in found if len(_unheld(question, [each])) < len(question.words)]
+    return _compose(question, found)
+
+
+def _unheld(question: Question, extracts: Sequence[Extract]) -> list[str]:
+    """Return which of the question's own words no extract holds."""
+    held = set().union(*(extract.stems for extract in extracts))
+    return [word for word in question.words if not question.held(word, held)]
+
+
 def _use(turn: AgentTurn, number: int, name: str, **arguments: Any) -> Generator[WireEvent, None, dict[str, Any]]:
     """Use a tool, and report its use."""
     call_id = f"call-{turn.number}-{number}"
@@ -172,14 +105,10 @@ def _use(turn: AgentTurn, number: int, name: str, **arguments: Any) -> Generator
     return use.result
 
 
-def _retrieve(turn: AgentTurn, question: _Question, number: int) -> Generator[WireEvent, None, list[_Extract]]:
-    """Search the indexes and keep what speaks of enough of the question, and not of the one before it alone."""
-    words = question.all_words
-    answer = yield from _use(turn, number, "retrieve", query=" ".join(words) or question.prompt, top_k=6)
-    # A long question has words that no answer needs; of a short one, most must be there.
-    needed = 0.5 if len(words) <= 3 else 0.3
-    extracts = [
-        _Extract(
+def _retrieve(turn: AgentTurn, number: int, words: Sequence[str]) -> Generator[WireEvent, None, list[Extract]]:
+    answer = yield from _use(turn, number, "retrieve", query=" ".join(words), top_k=_PASSAGES)
+    return [
+        Extract(
             result["content"],
             result["metadata"]["file_name"],
             result["metadata"]["heading"],
@@ -187,16 +116,10 @@ def _retrieve(turn: AgentTurn, question: _Question, number: int) -> Generator[Wi
             result["score"] * result["rerank_score"],
         )
         for result in answer["results"]
-        if words and result["rerank_score"] >= needed
     ]
-    if not question.carried or not question.words:
-        return extracts
-    return [extract for extract in extracts if any(speaks_of(word, _held(extract)) for word in question.words)]
 
 
-def _look_into(
-    turn: AgentTurn, question: _Question, file: dict[str, str]
-) -> Generator[WireEvent, None, list[_Extract]]:
+def _look_into(turn: AgentTurn, question: Question, file: dict[str, str]) -> Generator[WireEvent, None, list[Extract]]:
     """Find the question's words in one file, and read on from where most of them are."""
     file_id, offset = file["file_id"], 0
     if question.words:
@@ -206,7 +129,7 @@ def _look_into(
             return []
         offset = max(_densest(found["items"], question.words) - _LEAD_CHARS, 0)
     reading = yield from _use(turn, 2, "read", file_id=file_id, offset=offset, max_length=_READ_CHARS)
-    return [_Extract(_whole_lines(reading["content"], offset), file["file_name"], "", None, 1.0)]
+    return [Extract(_whole_lines(reading["content"], offset), file["file_name"], "", None, 1.0)]
 
 
 def _densest(items: Sequence[dict[str, Any]], words: Sequence[str]) -> int:
@@ -227,65 +150,37 @@ def _whole_lines(content: str, offset: int) -> str:
     return content[first : last if last > first else len(content)]
 
 
-def _compose(question: _Question, extracts: Sequence[_Extract]) -> str:
-    """Put the answer together from the best sentences, each with its source."""
-    best = _best(question, extracts)
-    if best:
-        return "\n\n".join(best)
+def _compose(question: Question, extracts: Sequence[Extract]) -> str:
+    """Put the answer together from the best quotes, each with its source."""
+    if question.all_words or question.file:
+        unheld = _unheld(question, extracts)
+        # No text holds every pair of characters that a question of a script without spaces is made of.
+        words = [word for word in question.words or question.carried if not (is_pair(word) and word in unheld)]
+        weights = weigh(words, question, extracts)
+        unknown = sum(word in unheld for word in words)
+        chosen = choose(question, extracts)
+        if chosen.best is not None and unknown <= _MOST_UNKNOWN * len(words):
+            quotes = "\n\n".join(chosen.quotes)
+            return f"{_caveat(question, weights, extracts, chosen.best)}{quotes}"
     where = question.file["file_name"] if question.file else "the indexes"
     further = "further " if extracts and question.said else ""
     about = f" about {_listed(question.all_words)}" if question.all_words else ""
     return f"I found nothing {further}in {where}{about}."
 
 
-def _best(question: _Question, extracts: Sequence[_Extract]) -> list[str]:
-    """Return what says most of what is asked, as it goes into the answer: sentences, else single lines."""
-    return _chosen(question, extracts, sentences) or _chosen(question, extracts, lines)
+def _caveat(question: Question, weights: dict[str, float], extracts: Sequence[Extract], best: Extract) -> str:
+    """Say what the quotes do not speak of, if it matters."""
+    everything = set().union(*(extract.stems for extract in extracts))
+    absent = [word for word in weights if not question.names(word, everything)]
+    if absent:
+        return f"Nothing speaks of {_listed(absent, 'or')}. The closest is:\n\n"
+    held = best.stems
+    together = sum(weight for word, weight in weights.items() if question.held(word, held))
+    if together <= _LEAST_TOGETHER * sum(weights.values()) and weights and not any(map(is_pair, weights)):
+        return f"Nothing speaks of {_listed(list(weights))} together. The closest is:\n\n"
+    return ""
 
 
-def _chosen(question: _Question, extracts: Sequence[_Extract], cut: Callable[[str], Iterable[Sentence]]) -> list[str]:
-    weights = _weights(question, extracts)
-    top = max((extract.relevance for extract in extracts), default=0.0) or 1.0
-    scored: dict[str, tuple[float, str]] = {}
-    for extract in extracts:
-        name = stems(f"{extract.file_name} {extract.heading}")
-        # What the file's name or the heading says holds for each sentence below it, and sets none of them apart.
-        around = sum(weight for word, weight in weights.items() if speaks_of(word, name))
-        telling = {word: each for word, each in weights.items() if not speaks_of(word, name)} or weights
-        for sentence in cut(extract.content):
-            if sentence.text in scored or sentence.text in question.said:
-                continue
-            held = stems(sentence.text + sentence.code)
-            inside = sum(weight for word, weight in telling.items() if speaks_of(word, held))
-            if inside or around or not weights:
-                score = (inside + around / 2) * (0.5 + extract.relevance / top / 2)
-                scored[sentence.text] = score, _quote(sentence, extract)
-    best = sorted(scored.values(), key=lambda pair: -pair[0])[:_MAX_SENTENCES]
-    return [text for score, text in best if score >= _LEAST_SHARE * best[0][0]]
-
-
-def _held(extract: _Extract) -> set[str]:
-    return stems(f"{extract.file_name} {extract.heading} {extract.content}")
-
-
-def _weights(question: _Question, extracts: Sequence[_Extract]) -> dict[str, float]:
-    """Weigh each word: one that every extract holds says little about which sentence to take."""
-    held = [_held(extract) for extract in extracts]
-
-    def weight(word: str) -> float:
-        holding = sum(speaks_of(word, each) for each in held)
-        return math.log(1 + (len(held) + 1) / (holding + 0.5))
-
-    own = {word: weight(word) for word in question.words}
-    return own | {word: weight(word) / 2 for word in question.carried}
-
-
-def _quote(sentence: Sentence, extract: _Extract) -> str:
-    page = "" if extract.page is None else f", page {extract.page}"
-    quote = f"{sentence.text} ({extract.file_name}{page})"
-    return f"{quote}\n\n{sentence.code}" if sentence.code else quote
-
-
-def _listed(words: Sequence[str]) -> str:
+def _listed(words: Sequence[str], joint: str = "and") -> str:
     words = in_words(words)
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    return f" {joint} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

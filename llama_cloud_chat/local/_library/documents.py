@@ -19,6 +19,8 @@ from llama_cloud_chat._errors import ConfigurationError
 
 from .readers import SUFFIXES, Document, UnreadableError, check_text, read_file
 
+# Documents too, but not for this service: whoever has put them into a folder is to know that they are left out.
+_OTHER_KINDS = (".doc", ".epub", ".odt", ".pages", ".pptx", ".ppt", ".rtf", ".xls", ".xlsx")
 _SUFFIX_BY_CONTENT_TYPE = {"text/markdown": ".md", "text/plain": ".txt"}
 _OWN_NAME = "llama-cloud-chat"
 _NAME = re.compile(r"^Name:[ \t]*(\S+)", re.M | re.I)
@@ -82,7 +84,7 @@ def list_path(path: Path) -> Collection:
     """List a folder, or a single file, as a collection.
 
     Hidden files and folders and other suffixes are left alone. Links to folders are not followed, nor links to
-    files outside the folder: both are listed as skipped.
+    files outside the folder: both are listed as skipped, and so are other kinds of documents.
 
     Raises:
         ConfigurationError: Nothing is there, or it is not a kind of file the service reads.
@@ -164,8 +166,12 @@ def _readable(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         links = [Path(root, name) for name in folders if Path(root, name).is_symlink()]
         skipped += [Skipped(link, "is a link to a folder, which is not followed") for link in links]
         for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(SUFFIXES):
                 yield Path(root, name)
+            elif name.lower().endswith(_OTHER_KINDS):
+                skipped.append(Skipped(Path(root, name), "is not read as it is; save it as .docx, .csv or .pdf"))
 
 
 def _entry(path: Path, name: str, inside: str | None = None) -> Entry | Skipped:

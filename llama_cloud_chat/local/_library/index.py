@@ -25,6 +25,7 @@ from .documents import Collection, Entry, Skipped, nothing_to_read
 from .passages import split
 from .readers import Document, UnreadableError
 from .words import further_forms
+from .worth import worth_of_passage
 
 OnProgress = Callable[[int, int, str], object]
 """Called with how many documents are read, how many there are to read, and the name of the next."""
@@ -36,7 +37,7 @@ _COMMIT_CHARS = 4 * 2**20
 # How much a word counts in the text, in the heading above it, in the file's name, and in another form.
 _WEIGHTS = "1.0, 2.0, 3.0, 0.5"
 # One more whenever readers, passages or words change: what older ones made is then thrown away.
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE files (
     number INTEGER PRIMARY KEY,
@@ -57,7 +58,8 @@ CREATE TABLE passages (
     start INTEGER NOT NULL,
     end INTEGER NOT NULL,
     heading TEXT NOT NULL,
-    page INTEGER
+    page INTEGER,
+    worth REAL NOT NULL
 );
 CREATE INDEX passages_by_file ON passages (file);
 CREATE VIRTUAL TABLE words USING fts5 (
@@ -171,18 +173,18 @@ class Index:
             text: str = db.execute("SELECT text FROM files WHERE file_id = ?", (file_id,)).fetchone()[0]
             return text
 
-    def candidates(self, match: str, index_ids: Sequence[str], limit: int) -> list[int]:
-        """Return the best passages by BM25."""
+    def candidates(self, match: str, index_ids: Sequence[str], limit: int) -> list[tuple[int, float]]:
+        """Return the best passages by BM25, and what each is worth (`worth_of_passage`)."""
         with self._reading() as db:
             rows = db.execute(
                 # FTS5 gives better passages a smaller rank.
-                f"SELECT words.rowid FROM words"  # noqa: S608
+                f"SELECT words.rowid, worth FROM words"  # noqa: S608
                 " JOIN passages ON passages.number = words.rowid JOIN files ON files.number = passages.file"
                 f" WHERE words MATCH ? AND files.index_id IN ({_marks(index_ids)})"
                 f" ORDER BY bm25(words, {_WEIGHTS}), words.rowid LIMIT ?",
                 (match, *index_ids, limit),
             )
-            return [number for (number,) in rows]
+            return rows.fetchall()
 
     def count(self, match: str) -> int:
         """Return how many passages match."""
@@ -324,8 +326,16 @@ class _Writer:
         ).lastrowid
         for passage in split(document.text, paged=document.is_paged):
             row = self._db.execute(
-                "INSERT INTO passages (file, place, start, end, heading, page) VALUES (?, ?, ?, ?, ?, ?)",
-                (number, passage.index, passage.start, passage.end, passage.heading, passage.page),
+                "INSERT INTO passages (file, place, start, end, heading, page, worth) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    number,
+                    passage.index,
+                    passage.start,
+                    passage.end,
+                    passage.heading,
+                    passage.page,
+                    worth_of_passage(passage.content, passage.heading, entry.name),
+                ),
             ).lastrowid
             self._db.execute(
                 "INSERT INTO words (rowid, content, heading, file_name, forms) VALUES (?, ?, ?, ?, ?)",

@@ -14,6 +14,10 @@ _VISIBLE = re.compile(r"\S")
 _FENCE = re.compile(r"\s{0,3}(```+|~~~+)")
 _MARKDOWN_HEADING = re.compile(r"\s{0,3}#{1,6}\s+\S")
 _RST_UNDERLINE = re.compile(r"([=\-~^\"'`#*+:._])\1{2,}\s*$")
+# What a text without markup has for headings: a line by itself in bold letters or in capitals.
+_BOLD_LINE = re.compile(r"\s{0,3}(\*\*|__)(?=\S)([^*_\n]{2,120})\1:?\s*$")
+_MOST_CAPITALS = 80
+_LEAST_CAPITALS = 3
 # Where an oversized block may be cut, best first.
 _CUTS = (re.compile(r"\n"), re.compile(r"[.!?]\s"), re.compile(r"\s"))
 
@@ -59,6 +63,24 @@ def split(text: str, *, paged: bool | None = None) -> list[Passage]:
                     Passage(content, at, at + len(content), len(passages), heading, page if paged else None)
                 )
     return passages
+
+
+def title_in(line: str, *, before: str, after: str) -> str:
+    """Return what a line says that is a heading by its letters alone, "" if it is none.
+
+    Args:
+        line: The line.
+        before: The line before it, "" at the beginning.
+        after: The line after it, "" at the end.
+    """
+    if before.strip():
+        return ""
+    bold = _BOLD_LINE.match(line)
+    if bold:
+        return bold[2].strip()
+    words = line.strip()
+    is_capitals = words.isupper() and len(words) <= _MOST_CAPITALS and sum(map(str.isalpha, words)) >= _LEAST_CAPITALS
+    return words if is_capitals and not after.strip() and not words.endswith((".", "!", ",", "|")) else ""
 
 
 def page_at(text: str, offset: int) -> int:
@@ -130,17 +152,13 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
             previous = None
             continue
         opening = _FENCE.match(line)
+        heading = None if opening else _heading(at, line, previous, _line_at(text, following, end))
         if opening:
             fence, previous = opening[1], None
-        elif _MARKDOWN_HEADING.match(line):
-            if at > begin:
-                yield _Block(begin, at)
-            yield _Block(at, following, line.strip().strip("#").strip())
-            begin, previous = following, None
-        elif previous and _RST_UNDERLINE.match(line) and len(line.rstrip()) >= len(previous[1].strip()) >= 3:
-            if previous[0] > begin:
-                yield _Block(begin, previous[0])
-            yield _Block(previous[0], following, previous[1].strip())
+        elif heading:
+            if heading[0] > begin:
+                yield _Block(begin, heading[0])
+            yield _Block(heading[0], following, heading[1])
             begin, previous = following, None
         elif not line.strip():
             if at > begin:
@@ -153,11 +171,27 @@ def _blocks(text: str, start: int, end: int) -> Iterator[_Block]:
         yield _Block(begin, end)
 
 
+def _heading(at: int, line: str, previous: tuple[int, str] | None, after: str) -> tuple[int, str] | None:
+    """Return where the heading that ends with this line begins, and what it says; None if it is the end of none."""
+    if _MARKDOWN_HEADING.match(line):
+        return at, line.strip().strip("#").strip()
+    title = title_in(line, before=previous[1] if previous else "", after=after)
+    if title:
+        return at, title
+    if previous and _RST_UNDERLINE.match(line) and len(line.rstrip()) >= len(previous[1].strip()) >= 3:
+        return previous[0], previous[1].strip()
+    return None
+
+
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
     while start < end:
         following = text.find("\n", start, end) + 1 or end
         yield start, text[start:following]
         start = following
+
+
+def _line_at(text: str, start: int, end: int) -> str:
+    return text[start : text.find("\n", start, end) + 1 or end]
 
 
 def _cut(text: str, start: int, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""Reads PDFs with PDFium: the text of each page, and a page's picture.
+"""Reads PDFs with PDFium: the text of each page as light Markdown, and a page's picture.
 
 PDFium may be used by one thread at a time, in the whole process: everything here holds one lock, and lets go of
 it between two pages.
@@ -6,6 +6,7 @@ it between two pages.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import threading
 from collections.abc import Iterator
@@ -14,10 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
+import pypdfium2.raw as pdfium  # type: ignore[import-untyped]
+
+from .layout import Cell, Line, tell
 
 _PIXELS_LONG = 1400
 _QUALITY = 80
 _LOCK = threading.Lock()
+# A page of more characters is no page to look at; its text is taken as it comes.
+_MOST_CHARS = 50_000
+# What parts two cells of a line, measured by the size of its letters.
+_LEAST_GAP = 1.0
+_NAME_BYTES = 128
 # PDFium marks a word broken at a line's end with one of these.
 _HYPHENS = str.maketrans({"\x02": None, "\ufffe": None, "\0": None, "\f": " "})
 
@@ -76,7 +85,8 @@ def _text_of(document: Any, index: int) -> str:
         try:
             text_page = page.get_textpage()
             try:
-                text: str = text_page.get_text_bounded()
+                count = text_page.count_chars()
+                text = text_page.get_text_bounded() if count > _MOST_CHARS else tell(list(_lines(text_page.raw, count)))
             finally:
                 text_page.close()
         finally:
@@ -84,8 +94,85 @@ def _text_of(document: Any, index: int) -> str:
     except pypdfium2.PdfiumError:
         # One page that cannot be loaded does not make the others unreadable.
         return ""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_HYPHENS)
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return _clean(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _clean(text: str) -> str:
+    """Leave out PDFium's marks, and join halves of characters where PDFium gives those."""
+    return text.translate(_HYPHENS).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _lines(page: Any, count: int) -> Iterator[Line]:
+    """Read the lines of a page with their places."""
+    codes = [pdfium.FPDFText_GetUnicode(page, number) for number in range(count)]
+    start = 0
+    for number in [*(at for at, code in enumerate(codes) if code in (10, 13)), count]:
+        cells = list(_cells(page, codes, start, number))
+        if cells:
+            first = _first_visible(codes, start, number)
+            size = pdfium.FPDFText_GetFontSize(page, first)
+            _, _, bottom, top = _box(page, first)
+            size = size * _scale(page, first) or top - bottom
+            yield Line(tuple(cells), _origin(page, first), size, "bold" in _font(page, first))
+        start = number + 1
+
+
+def _cells(page: Any, codes: list[int], start: int, end: int) -> Iterator[Cell]:
+    """Cut a line where there is more than a space between two of its words."""
+    words = list(_words(codes, start, end))
+    begin = 0
+    for at in range(len(words)):
+        last = words[at][1] - 1
+        right = _box(page, last)[1]
+        if at + 1 < len(words):
+            following = words[at + 1][0]
+            size = pdfium.FPDFText_GetFontSize(page, last) * _scale(page, last)
+            if _box(page, following)[0] - right <= _LEAST_GAP * size:
+                continue
+        text = _clean(" ".join("".join(map(chr, codes[one:other])) for one, other in words[begin : at + 1]))
+        if text.strip():
+            yield Cell(text, _box(page, words[begin][0])[0], right)
+        begin = at + 1
+
+
+def _words(codes: list[int], start: int, end: int) -> Iterator[tuple[int, int]]:
+    begin = start
+    for at in range(start, end + 1):
+        if at == end or chr(codes[at]).isspace():
+            if at > begin:
+                yield begin, at
+            begin = at + 1
+
+
+def _first_visible(codes: list[int], start: int, end: int) -> int:
+    return next((at for at in range(start, end) if not chr(codes[at]).isspace()), start)
+
+
+def _box(page: Any, number: int) -> tuple[float, float, float, float]:
+    """Return where a character's left, right, bottom and top are."""
+    edges = [ctypes.c_double() for _ in range(4)]
+    pdfium.FPDFText_GetCharBox(page, number, *map(ctypes.byref, edges))
+    left, right, bottom, top = (edge.value for edge in edges)
+    return left, right, bottom, top
+
+
+def _origin(page: Any, number: int) -> float:
+    """Return how high the line is that a character stands on."""
+    x, y = ctypes.c_double(), ctypes.c_double()
+    pdfium.FPDFText_GetCharOrigin(page, number, ctypes.byref(x), ctypes.byref(y))
+    return y.value
+
+
+def _scale(page: Any, number: int) -> float:
+    """Return how much a character is drawn larger than its font's size says."""
+    matrix = pdfium.FS_MATRIX()
+    return (abs(matrix.d) or abs(matrix.b)) if pdfium.FPDFText_GetMatrix(page, number, ctypes.byref(matrix)) else 1.0
+
+
+def _font(page: Any, number: int) -> str:
+    name = ctypes.create_string_buffer(_NAME_BYTES)
+    pdfium.FPDFText_GetFontInfo(page, number, name, _NAME_BYTES, None)
+    return name.value.decode("utf-8", "replace").lower()
 
 
 def _picture_of(document: Any, index: int) -> bytes:

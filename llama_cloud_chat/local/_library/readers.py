@@ -1,11 +1,17 @@
-"""Turns a file into a document: text, Markdown, reStructuredText, HTML and PDF, one function each."""
+"""Turns a file into a document: text, Markdown, reStructuredText, HTML, CSV, Word and PDF, one function each."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+import mammoth  # type: ignore[import-untyped]
 
 from .html import text_of_html
 from .pdf import BrokenPDFError, read_pages
@@ -15,6 +21,11 @@ MAX_TEXT_BYTES = 16 * 2**20
 MAX_PDF_BYTES = 512 * 2**20
 # Python's parser looks for the end of each open tag again and again.
 MAX_OPEN_TAGS = 1000
+
+# What a Word document holds when it is unpacked, and of how many tags: each takes a kilobyte while it is read.
+MAX_WORD_BYTES = 32 * 2**20
+MAX_WORD_TAGS = 300_000
+_DELIMITERS = ",;\t|"
 
 # Python knows codecs that are no character sets; a page may name these.
 _DECLARED_CHARSET = re.compile(
@@ -90,6 +101,63 @@ def _read_html(path: Path) -> Document:
     return Document(text_of_html(text))
 
 
+def _read_csv(path: Path) -> Document:
+    """Read each row as a point of its own that names its columns, so that it can be understood by itself."""
+    text = _decode(_content(path), "utf-8-sig")
+    if "\0" in text:
+        raise UnreadableError("is not text but binary data")
+    header = text.lstrip().partition("\n")[0]
+    rows = csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=header.count))
+    told: list[str] = []
+    length = 0
+    try:
+        for line in _told_rows(rows):
+            told.append(line)
+            length += len(line) + 1
+            if length > MAX_TEXT_BYTES:
+                raise _too_much_text()
+    except csv.Error as error:
+        raise UnreadableError(f"is not a table ({error})") from None
+    return Document("\n".join(told) + "\n" * bool(told))
+
+
+def _told_rows(rows: Iterator[list[str]]) -> Iterator[str]:
+    filled = ([" ".join(cell.split()) for cell in row] for row in rows)
+    names = next((row for row in filled if any(row)), [])
+    count = 0
+    for row in filled:
+        pairs = [(names[at] if at < len(names) else "", cell) for at, cell in enumerate(row) if cell]
+        if pairs:
+            count += 1
+            yield "- " + "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+    if not count and names:
+        yield "- " + "; ".join(filter(None, names))
+
+
+def _read_docx(path: Path) -> Document:
+    with path.open("rb") as file:
+        try:
+            _check_word(file)
+            html: str = mammoth.convert_to_html(file, convert_image=lambda image: []).value
+        except (zipfile.BadZipFile, KeyError, OSError):
+            raise UnreadableError("is not a Word document that can be opened") from None
+    return Document(text_of_html(html))
+
+
+def _check_word(file: BinaryIO) -> None:
+    """Make sure that what is packed into a Word document can be unpacked: it may be a thousand times as large."""
+    with zipfile.ZipFile(file) as archive:
+        parts = [part for part in archive.infolist() if part.filename.endswith((".xml", ".rels"))]
+        if sum(part.file_size for part in parts) > MAX_WORD_BYTES:
+            raise UnreadableError(f"holds more than {MAX_WORD_BYTES // 2**20} MiB")
+        contents = [archive.read(part) for part in parts]
+    # Word writes none; entities that stand for others could make a small file a large one.
+    if any(b"<!DOCTYPE" in content or b"<!ENTITY" in content for content in contents):
+        raise UnreadableError("is not a Word document that can be opened")
+    if sum(content.count(b"<") for content in contents) > MAX_WORD_TAGS:
+        raise UnreadableError(f"holds more than {MAX_WORD_TAGS} tags")
+
+
 def _read_pdf(path: Path) -> Document:
     _check_size(path, MAX_PDF_BYTES)
     pages: list[str] = []
@@ -99,12 +167,16 @@ def _read_pdf(path: Path) -> Document:
             pages.append(page)
             length += len(page)
             if length > MAX_TEXT_BYTES:
-                raise UnreadableError(f"holds more than {MAX_TEXT_BYTES // 2**20} MiB of text")
+                raise _too_much_text()
     except BrokenPDFError as error:
         raise UnreadableError(str(error)) from None
     if not length:
         raise UnreadableError("holds no text, only pictures")
     return Document("\f".join(pages), len(pages))
+
+
+def _too_much_text() -> UnreadableError:
+    return UnreadableError(f"holds more than {MAX_TEXT_BYTES // 2**20} MiB of text")
 
 
 def _content(path: Path) -> bytes:
@@ -131,6 +203,8 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     ".rst": _read_text,
     ".html": _read_html,
     ".htm": _read_html,
+    ".csv": _read_csv,
+    ".docx": _read_docx,
     ".pdf": _read_pdf,
 }
 SUFFIXES = tuple(_READERS)

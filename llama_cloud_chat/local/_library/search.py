@@ -1,4 +1,4 @@
-"""Ranks passages for a query: BM25 first, then by how much of the query they speak of."""
+"""Ranks passages for a query: BM25 first, then by how much of the query they speak of, and what they are worth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .index import FoundPassage, Index
 from .words import is_pair, match_of, prefix_of, query_words
+from .worth import asks_for_history
 
 _CANDIDATES = 60
 _LEAST_PREFIX = 3
@@ -38,7 +39,10 @@ def search(index: Index, query: str, index_ids: Sequence[str], top_k: int) -> li
     if not words or not index_ids or top_k < 1:
         return []
     terms = [_term(index, word) for word in words]
-    numbers = index.candidates(" OR ".join(term.match for term in terms), index_ids, _CANDIDATES)
+    worths = dict(index.candidates(" OR ".join(term.match for term in terms), index_ids, _CANDIDATES))
+    numbers = list(worths)
+    if asks_for_history(words):
+        worths = dict.fromkeys(numbers, 1.0)
     held = [(term, index.scores(term.match, numbers)) for term in terms]
     everything = sum(term.weight for term in terms)
 
@@ -50,7 +54,7 @@ def search(index: Index, query: str, index_ids: Sequence[str], top_k: int) -> li
     # BM25 alone lets one rare word repeated often outrank a passage that speaks of everything asked for.
     ranked = sorted(
         ((number, *hit(number)) for number in numbers),
-        key=lambda candidate: (-candidate[1] * candidate[2] ** 2, candidate[0]),
+        key=lambda candidate: (-candidate[1] * candidate[2] ** 2 * worths[candidate[0]], candidate[0]),
     )
     return [Hit(index.passage(number), score, share) for number, score, share in ranked[:top_k]]
 

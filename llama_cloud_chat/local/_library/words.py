@@ -1,10 +1,11 @@
 """What counts as a word, when texts are indexed and when they are asked for.
 
 SQLite's tokenizer takes runs of letters and digits, in lower case, without accents, and stems them. That is not
-enough for three kinds of words, so passages are indexed with further forms of these, and queries ask for both:
+enough for four kinds of words, so passages are indexed with further forms of these, and queries ask for both:
 
 - identifiers: `ChatClient` is also `chat client` (`max_retries` the tokenizer splits by itself);
 - hyphens: `pre-signed` is also `presigned`;
+- contractions: `where's` is `where`, and `don't` says nothing that a search could use;
 - scripts without spaces: every two neighbouring characters are a word, in a text and in a query.
 """
 
@@ -15,22 +16,26 @@ import unicodedata
 from collections.abc import Sequence
 
 MAX_WORDS = 24
+# Nobody looks for a longer word, and SQLite takes long over one that is made of very many parts.
+MAX_WORD_CHARS = 100
 
 _WORD = re.compile(r"\w+(?:[./+\-'\u2019]\w+)*\*?")
+_CONTRACTED = re.compile(r"(?:(?<=\w)n['\u2019]t|['\u2019](?:s|m|re|ve|ll|d))$", re.I)
 _CAMEL = re.compile(r"\b[A-Za-z][A-Za-z0-9]*\b")
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _HYPHENATED = re.compile(r"\b\w+(?:-\w+)+\b")
 _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]+")
 _STOP_WORDS = frozenset(
-    """a about above after again all also am an and any anybody are as at be because been before being
-    below between both but by can could did do does doing done down during each else even few for
-    from further get gets give gives go got had has have having he her here hers him his how however
-    i if in into is it its itself just know let like long make makes many may me might mine more most
-    much must my need no nor not now of off on once one only onto or other our out over own please
-    put really same say says shall she should show since so some something still such take takes tell than that
-    the their them then there these they thing things this those through to too under until up upon
-    us use used using very want was way we well were what whatever when where whether which while
-    who whom whose why will with within without work works would yes yet you your""".split()  # noqa: SIM905 - two hundred quoted words are no easier to read
+    """a able about above after again all already also am an and any anybody anyone anything are as at be because
+    been before being below between both but by can could did do does doing done down during each else even ever
+    everything few for from further get gets give gives go got had happen happened happens has have having he
+    her here hers him his how however i if in into is it its itself just know let like long make makes many may
+    me might mine more most much must my need needed needs no nor not nothing now of off often on once one only
+    onto or other our out over own please put really same say says shall she should show since so some someone
+    something soon still such take takes tell than that the their them then there these they thing things this
+    those through to too under until up upon us use used uses using very want was way we well were what whatever
+    when where whether which while who whom whose why will with within without work works would yes yet
+    you your""".split()  # noqa: SIM905 - two hundred quoted words are no easier to read
 )
 
 
@@ -48,7 +53,7 @@ def query_words(text: str, *, fallback: bool = True) -> list[str]:
     """
     words: dict[str, str] = {}
     for written in _WORD.findall(unicodedata.normalize("NFC", text)):
-        for word in _split_unspaced(written):
+        for word in _split_unspaced(_uncontracted(written[:MAX_WORD_CHARS])):
             words.setdefault(word.lower(), word)
     ordered = list(words.values())
     telling = [word for word in ordered if word.lower() not in _STOP_WORDS]
@@ -101,6 +106,10 @@ def further_forms(text: str) -> str:
     forms += [word.replace("-", "") for word in _HYPHENATED.findall(text)]
     forms += pairs_in(unicodedata.normalize("NFC", text))
     return "\n".join(dict.fromkeys(forms))
+
+
+def _uncontracted(word: str) -> str:
+    return "not" if _CONTRACTED.search(word) and word[-1] in "tT" else _CONTRACTED.sub("", word)
 
 
 def _is_camel(word: str) -> bool:
