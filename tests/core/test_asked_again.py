@@ -27,7 +27,7 @@ from llama_cloud_chat import (
     StreamInterruptedError,
     TurnFailedError,
 )
-from llama_cloud_chat._session.knowledge import SCOPES, KnownSessions, Scopes
+from llama_cloud_chat._session.knowledge import SCOPES, Interruptions, KnownSessions, Scopes
 from llama_cloud_chat._session.ledger import Note
 
 from ..support.clients import KEY, FakeClock, make_client
@@ -500,6 +500,27 @@ def test_a_ledger_that_holds_sessions_knows_their_turns_better_than_this_process
     assert ask(one, *messages).number == 7
     assert ask(other, *messages).session_id != session_id
     assert service.operations().count("retrieve") == 1
+
+
+# Corners.
+
+
+def test_interruptions_are_not_remembered_without_end() -> None:
+    note = Note("", "ses-1", 0, "")
+    interruptions = Interruptions()
+    for number in range(10_001):
+        interruptions.add(str(number), note, 0.0)
+    assert interruptions.take("0", 0.0) is None
+    assert interruptions.take("1", 0.0) is note
+
+
+def test_a_turn_with_events_of_the_future_is_written_down_as_it_is(make: Any, service: ChatService) -> None:
+    ledger = MemoryLedger()
+    service.plays.append(Play([{"type": "mood", "value": 7}, *said("Fine.")]))
+    first = ask(make(ledger=ledger), user("What?"), key="q-1", keep_session=False)
+    again = ask(make(ledger=ledger), user("What?"), key="q-1", keep_session=False)
+    assert again.text == first.text == "Fine."
+    assert [event.raw for event in again.events[:1]] == [{"type": "mood", "value": 7}]
 
 
 # Processes.

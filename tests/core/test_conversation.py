@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from llama_cloud_chat import (
     Anchor,
     APIConnectionError,
+    APIStatusError,
     ConfigurationError,
     InternalServerError,
     Message,
     NotFoundError,
+    media_mark,
     render_transcript,
 )
 from llama_cloud_chat._session.conversation import (
@@ -31,9 +33,10 @@ from llama_cloud_chat._session.conversation import (
     find_anchor,
 )
 from llama_cloud_chat._session.folding import fold
+from llama_cloud_chat._turn.prompts import unfold
 
 from ..support.clients import FakeClock
-from ..support.server import Cut, Gate, plain
+from ..support.server import Cut, Gate, in_json, plain
 from ..support.service import ChatService, Held, Play
 from ..support.turns import said, segment
 
@@ -455,3 +458,147 @@ def test_a_conversation_asks_when_it_is_first_read(client: Any, service: ChatSer
     assert stream.turn.session_id is None
     stream.close()
     assert service.requests == []
+
+
+def test_what_happened_after_the_question_is_told_before_it_is_asked(client: Any, service: ChatService) -> None:
+    handed_over = [
+        Message("assistant", "", name="supervisor"),
+        Message("tool", "Transferred to researcher.", name="transfer_to_researcher"),
+        Message("system", "You are the researcher."),
+    ]
+    turn = ask(client, user("One?"), *handed_over)
+    assert turn.question == "One?"
+    assert service.prompts[0].splitlines() == [
+        "This conversation has taken place so far:",
+        "",
+        "After the user's next message, this happened:",
+        "",
+        "[tool: transfer_to_researcher]",
+        "> Transferred to researcher.",
+        "",
+        "[system]",
+        "> You are the researcher.",
+        "",
+        "Answer the user's next message, which is everything below this line.",
+        "",
+        "One?",
+    ]
+    assert unfold(service.prompts[0]).system is None
+    called_again = [as_answer(turn), Message("tool", "Back again.", name="transfer_back")]
+    again = ask(client, user("One?"), *handed_over, *called_again)
+    assert (again.session_id, again.number, again.question) == (turn.session_id, 2, "One?")
+    assert "> Back again." in service.prompts[1]
+
+
+def test_where_nothing_is_left_to_be_answered_nothing_is_asked(client: Any, service: ChatService) -> None:
+    turn = ask(client, user("One?"))
+    for messages in ([user("One?"), as_answer(turn)], [Message("system", "Be brief.")], []):
+        with pytest.raises(ConfigurationError, match="message"):
+            client.converse(messages)
+    assert len(service.prompts) == 1
+
+
+def test_system_text_is_told_once_and_again_when_it_changes(client: Any, service: ChatService) -> None:
+    def as_told(turn: Any) -> Message:
+        return replace(as_answer(turn), instructions=turn.instructions)
+
+    brief, long = Message("system", "Be brief."), Message("system", "Be long.")
+    one = ask(client, brief, user("One?"))
+    two = ask(client, brief, user("One?"), as_told(one), user("Two?"))
+    three = ask(client, long, user("One?"), as_told(one), user("Two?"), as_told(two), user("Three?"))
+    four = ask(client, user("Three?"), as_told(three), user("Four?"))
+    assert [turn.session_id for turn in (two, three, four)] == [one.session_id] * 3
+    assert [unfold(prompt).system for prompt in service.prompts] == ["Be brief.", None, "Be long.", None]
+    assert service.prompts[1::2] == ["Two?", "Four?"]
+    assert one.instructions == two.instructions != three.instructions == four.instructions
+    history = client.retrieve(one.session_id).turns
+    assert [turn.instructions for turn in history] == [turn.instructions for turn in (one, two, three, four)]
+
+
+def test_two_agents_with_other_instructions_on_one_thread_hear_their_own(client: Any, service: ChatService) -> None:
+    thread: list[Message] = []
+    for number, system in enumerate(["You are A.", "You are B.", "You are A."]):
+        thread.append(user(f"{number}?"))
+        turn = ask(client, Message("system", system), *thread)
+        thread.append(replace(as_answer(turn), instructions=turn.instructions))
+        assert unfold(service.prompts[-1]).system == system
+    assert len(service.sessions) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 422])
+@pytest.mark.parametrize("operation", ["retrieve", "stream"])
+def test_an_anchor_s_session_that_may_no_longer_be_read_forks(
+    make: Any, service: ChatService, status: int, operation: str
+) -> None:
+    if (operation, status) == ("stream", 422):
+        return  # which may say anything about the prompt
+    one = ask(make(), user("One?"))
+    client = make()
+    service.instead[operation].append([in_json({"detail": "Gone."}, status)])
+    if operation == "stream":
+        client.retrieve(one.session_id)
+    turn = ask(client, user("One?"), as_answer(one), user("Two?"))
+    assert turn.session_id != one.session_id
+    assert turn.question == "Two?"
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_session_that_was_named_and_is_gone_is_an_error(client: Any, service: ChatService, status: int) -> None:
+    service.instead["retrieve"].append([in_json({"detail": "Gone."}, status)])
+    with pytest.raises(APIStatusError):
+        ask(client, user("One?"), session_id="ses-1")
+    assert service.prompts == []
+
+
+def test_a_session_that_cannot_be_read_for_another_reason_is_no_fork(make: Any, service: ChatService) -> None:
+    one = ask(make(), user("One?"))
+    service.instead["retrieve"].append([in_json({"detail": "Wrong key."}, 401)])
+    with pytest.raises(APIStatusError, match="Wrong key"):
+        ask(make(), user("One?"), as_answer(one), user("Two?"))
+
+
+def test_content_that_is_no_text_is_told_but_not_asked(client: Any, service: ChatService) -> None:
+    picture = Message("user", f"Look: {media_mark('image')}", media=("image",))
+    with pytest.raises(ConfigurationError, match="holds image content"):
+        client.converse([picture])
+    ask(client, picture, Message("assistant", media_mark("document", "a.pdf"), media=("document",)), user("Well?"))
+    assert "> Look: [image]" in service.prompts[0]
+    assert "> [document: a.pdf]" in service.prompts[0]
+
+
+def test_without_an_index_nothing_is_asked(make: Any, service: ChatService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLAMA_CLOUD_INDEX_IDS")
+    client = make()
+    unbound = client.create([])
+    asks: list[Any] = [
+        lambda: unbound.ask("One?"),
+        lambda: unbound.stream("One?"),
+        lambda: client.converse([user("One?")]),
+        lambda: client.converse([user("One?")], session_id=unbound.session_id),
+    ]
+    for one in asks:
+        with pytest.raises(ConfigurationError, match="index_ids"):
+            one()
+    read_only = client.session(service.add_session())
+    with pytest.raises(ConfigurationError, match="index_ids"):
+        read_only.ask("One?")
+    anchor = Message("assistant", "A.", session_id=service.add_session(("Q?", said("A.")), ("R?", said("B."))), turn=1)
+    with pytest.raises(ConfigurationError, match="index_ids"):
+        ask(client, user("Q?"), anchor, user("One?"))
+    assert service.prompts == []
+    assert unbound.ask("One?", ["a"]).number == 1
+
+
+def test_indexes_of_the_environment_are_asked_where_none_are_named(
+    make: Any, service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", " a, b ,")
+    client = make()
+    assert client.create().index_ids == ["a", "b"]
+    unbound = client.create([])
+    unbound.ask("One?")
+    unbound.ask("Two?", ["c"])
+    client.session(service.add_session(index_ids=["d"])).ask("Three?")
+    ask(client, user("Four?"))
+    sent = [request.json["index_ids"] for request in service.received("stream")]
+    assert sent == [["a", "b"], ["c"], ["d"], ["a", "b"]]
