@@ -516,7 +516,7 @@ def test_interruptions_are_not_remembered_without_end() -> None:
 
 def test_a_turn_with_events_of_the_future_is_written_down_as_it_is(make: Any, service: ChatService) -> None:
     ledger = MemoryLedger()
-    service.plays.append(Play([{"type": "mood", "value": 7}, *said("Fine.")]))
+    service.plays.append(Play([*said("Fine.")[:-1], {"type": "mood", "value": 7}, stop()]))
     first = ask(make(ledger=ledger), user("What?"), key="q-1", keep_session=False)
     again = ask(make(ledger=ledger), user("What?"), key="q-1", keep_session=False)
     assert again.text == first.text == "Fine."
