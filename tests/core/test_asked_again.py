@@ -520,7 +520,7 @@ def test_a_turn_with_events_of_the_future_is_written_down_as_it_is(make: Any, se
     first = ask(make(ledger=ledger), user("What?"), key="q-1", keep_session=False)
     again = ask(make(ledger=ledger), user("What?"), key="q-1", keep_session=False)
     assert again.text == first.text == "Fine."
-    assert [event.raw for event in again.events[:1]] == [{"type": "mood", "value": 7}]
+    assert [event.raw for event in again.events if event.type == "unknown"] == [{"type": "mood", "value": 7}]
 
 
 # Processes.
