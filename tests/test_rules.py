@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-RULES = [f"wire-{number}" for number in range(1, 8)] + [f"design-{number}" for number in range(1, 11)]
+RULES = [f"wire-{number}" for number in range(1, 8)] + [f"design-{number}" for number in range(1, 13)]
 
 
 def told_by_the_page() -> set[tuple[str, str]]:

@@ -229,7 +229,7 @@ class Exchange:
         turn.session_id, turn.number = note.session_id, note.number
         reader = self._reader = TurnReader(turn)
         if note.turn is not None:
-            yield Deliver(reader.catch_up(read_plain(note.turn)))
+            yield Deliver(read_plain(note.turn, reader))
             return None
         self._note, self._is_in_doubt = note, True
         yield from self._settling.sit_at(ticket, note)

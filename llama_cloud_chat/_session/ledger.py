@@ -80,7 +80,11 @@ class Note:
 
     @classmethod
     def from_json(cls, text: str) -> Note:
-        """Return the note that `to_json` wrote."""
+        """Return a note from what `to_json` wrote.
+
+        Args:
+            text: One line of JSON.
+        """
         return cls(**json.loads(text))
 
 

@@ -6,23 +6,18 @@ from dataclasses import asdict
 from typing import Any
 
 from .events import Event, UnknownEvent, parse_event
-from .turn import Turn
+from .turn import Turn, TurnReader
 
 
 def write_plain(turn: Turn) -> dict[str, Any]:
-    """Return a turn as plain JSON."""
-    return {
-        "prompt": turn.prompt,
-        "session_id": turn.session_id,
-        "number": turn.number,
-        "events": [_write_event(event) for event in turn.events],
-    }
+    """Return a turn's prompt and events as plain JSON."""
+    return {"prompt": turn.prompt, "events": [_write_event(event) for event in turn.events]}
 
 
-def read_plain(data: dict[str, Any]) -> Turn:
-    """Return the turn that `write_plain` wrote."""
-    events = [parse_event(event) for event in data["events"]]
-    return Turn.from_events(data["prompt"], events, session_id=data["session_id"], number=data["number"])
+def read_plain(data: dict[str, Any], reader: TurnReader) -> list[Event]:
+    """Build the turn that `write_plain` wrote; return the events that tell it."""
+    reader.turn.prompt = data["prompt"]
+    return [told for event in data["events"] for told in reader.feed(parse_event(event))]
 
 
 def _write_event(event: Event) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def interrupt(client: Any, service: ChatService, *messages: Message, **settings:
     play.history = [told(RECORDED, "both")]
 
 
+@pytest.mark.rule("design-3")
 def test_an_interrupted_question_asked_again_is_delivered_and_opens_no_session(make: Any, service: ChatService) -> None:
     client = make(recovery_timeout=1)
     interrupt(client, service, user("What?"))
@@ -331,6 +332,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
+@pytest.mark.rule("design-12")
 def test_under_one_key_a_question_is_asked_once_whoever_asks(make: Any, service: ChatService, ledger: Ledger) -> None:
     one, other = make(ledger=ledger), make(ledger=ledger)
     first = ask(one, user("What?"), key="q-1")

@@ -460,6 +460,7 @@ def test_a_conversation_asks_when_it_is_first_read(client: Any, service: ChatSer
     assert service.requests == []
 
 
+@pytest.mark.rule("design-4")
 def test_what_happened_after_the_question_is_told_before_it_is_asked(client: Any, service: ChatService) -> None:
     handed_over = [
         Message("assistant", "", name="supervisor"),
@@ -498,6 +499,7 @@ def test_where_nothing_is_left_to_be_answered_nothing_is_asked(client: Any, serv
     assert len(service.prompts) == 1
 
 
+@pytest.mark.rule("design-4")
 def test_system_text_is_told_once_and_again_when_it_changes(client: Any, service: ChatService) -> None:
     def as_told(turn: Any) -> Message:
         return replace(as_answer(turn), instructions=turn.instructions)

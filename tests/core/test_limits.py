@@ -62,6 +62,7 @@ def test_without_a_known_limit_nothing_is_cut(client: Any, service: ChatService)
     assert unfold(service.prompts[0]).left_out == 0
 
 
+@pytest.mark.rule("design-11")
 def test_a_limit_is_learnt_from_the_refusal_and_kept_to(client: Any, service: ChatService) -> None:
     service.max_prompt_chars = 400
     turn = ask(client, *LONG_AGO, user("Now?"))
@@ -100,6 +101,7 @@ def test_what_is_left_out_is_told_once_in_the_log_without_a_word_of_it(
     assert "oldest" not in record.getMessage()
 
 
+@pytest.mark.rule("design-11")
 def test_the_system_text_is_never_dropped(make: Any, service: ChatService) -> None:
     system = Message("system", "Be brief. " * 15)
     turn = ask(make(max_prompt_chars=420), system, *LONG_AGO, user("Now?"))
@@ -290,6 +292,7 @@ def reply_to_parts(prompt: str) -> Play:
     return Play(said("ok" if count_parts(prompt) == 0 else "The answer."))
 
 
+@pytest.mark.rule("design-11")
 def test_a_long_question_is_told_in_parts_and_answered_once(make: Any, service: ChatService) -> None:
     service.max_prompt_chars, service.reply = 200, reply_to_parts
     client = make(max_prompt_chars=200, long_prompts="parts")

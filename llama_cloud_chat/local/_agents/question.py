@@ -89,7 +89,10 @@ class Question:
     @property
     def kind(self) -> Kind:
         """What kind of answer it asks for, "" if that cannot be told."""
-        return next((kind for kind, pattern in _KINDS if pattern.search(self.prompt[:_PROMPT_CHARS])), "")
+        for kind, pattern in _KINDS:
+            if pattern.search(self.prompt[:_PROMPT_CHARS]):
+                return kind
+        return ""
 
     @property
     def wants_more(self) -> bool:
