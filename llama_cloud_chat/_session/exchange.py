@@ -121,6 +121,7 @@ class Exchange:
         self._decoder = MessageDecoder(config.max_event_bytes)
         self._note: Note | None = None
         self._turns_before_all = 0
+        self._is_told_in_parts = False
         self._is_in_doubt = False
         self._is_awaited = False
 
@@ -145,7 +146,7 @@ class Exchange:
             events = self._reader.feed(read_message(messages[0]))
         else:
             events = self._read_on(messages)
-        if self._reader.turn is not self.turn:  # what the agent says to a part of a prompt is nobody's answer
+        if self._is_told_in_parts:  # what the agent says to a part of a prompt is nobody's answer
             for _ in events:
                 pass
             return ()
@@ -304,6 +305,7 @@ class Exchange:
         seat = self._settling.seat
         request = self._settling.request(prompt)
         self._reader, self._decoder = reader, MessageDecoder(self._max_event_bytes)
+        self._is_told_in_parts = reader.turn is not self.turn
         ours = {prompt.strip(), reader.turn.prompt.strip()}
         recovery = Recovery(
             reader,
