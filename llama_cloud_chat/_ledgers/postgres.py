@@ -477,18 +477,19 @@ class _Flows:
         )
 
     def make_table(self) -> Flow[None]:
-        """Make the table unless it is there; inside a transaction, so that of many workers one makes it."""
+        """Make the table unless it is there; inside a transaction, so that of many workers one makes it.
+
+        Not looked for again behind the lock: within a transaction a name that was not there may go on missing.
+        """
         if (yield from self._is_there()):
             return
         yield _Ask("SELECT pg_advisory_xact_lock(%s)", (self.number_of("the table"),))
-        if (yield from self._is_there()):
-            return
         if self._schema is not None:
             [(schema,)] = yield _Ask("SELECT to_regnamespace(%s)::text", (self._schema.as_string(None),))
             if schema is None:
-                yield _ask("CREATE SCHEMA {}", self._schema)
+                yield _ask("CREATE SCHEMA IF NOT EXISTS {}", self._schema)
         yield self._on_table(
-            "CREATE TABLE {} (kind text NOT NULL, name text NOT NULL, body text NOT NULL,"
+            "CREATE TABLE IF NOT EXISTS {} (kind text NOT NULL, name text NOT NULL, body text NOT NULL,"
             " written_at timestamptz NOT NULL, PRIMARY KEY (kind, name))"
         )
         yield _ask("COMMENT ON TABLE {} IS {}", self._identifier, self._mark)

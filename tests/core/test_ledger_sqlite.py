@@ -177,8 +177,9 @@ def test_a_hold_whose_folder_cannot_be_made_is_one_error(ledger: SqliteLedger, p
         file.unlink()
     locks.rmdir()
     locks.touch()
-    with pytest.raises(ChatError, match=r"ledger.db' cannot be used"), ledger.hold("name"):
-        raise AssertionError
+    for _ in range(2):  # whoever could not hold it is not in its own way
+        with pytest.raises(ChatError, match=r"ledger.db' cannot be used"), ledger.hold("name"):
+            raise AssertionError
 
 
 def test_a_count_from_the_future_is_none(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> None:

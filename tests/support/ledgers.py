@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import llama_cloud_chat
 from llama_cloud_chat import Hold, Ledger, Note, SessionBusyError, SessionCount
 
 ROOT = Path(__file__).parent.parent.parent
@@ -372,6 +374,21 @@ class SharedLedgerContract(LedgerContract):
                 await held.__aexit__()
             finally:
                 os.kill(child, 9)
+
+    def test_many_may_make_a_new_one_at_once(self, expression: str) -> None:
+        start = threading.Barrier(12)
+
+        def use(number: int) -> Note | None:
+            start.wait(30)
+            ledger: Ledger = eval(expression, vars(llama_cloud_chat))
+            try:
+                ledger.write(str(number), NOTE)
+                return ledger.read(str(number))
+            finally:
+                ledger.close()
+
+        with ThreadPoolExecutor(12) as threads:
+            assert list(threads.map(use, range(12))) == [NOTE] * 12
 
     def test_processes_open_a_new_one_at_once_and_what_they_do_inside_a_hold_is_never_crossed(
         self, expression: str, request: pytest.FixtureRequest
