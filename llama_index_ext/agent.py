@@ -83,7 +83,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         ...         workflow = AgentWorkflow([writer, researcher], root_agent="Writer")
         ...         print(await workflow.run("How many days of leave are there? Write a note."))
         >>> asyncio.run(write())
-        Note: Everyone has 30 days of paid leave each year. ...
+        Note: ...Everyone has 30 days of paid leave each year. ...
 
     A run goes on in the session that its messages carry, else in the one that its `Context` holds (under
     `session_id`; it survives `to_dict` and `from_dict`), else in `session_id=`, else in a new one.

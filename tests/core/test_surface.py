@@ -168,7 +168,7 @@ def test_the_options_of_converse_are_its_keyword_arguments(kind: Any) -> None:
         for name, parameter in signature.parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    told = {name: reference.__forward_arg__ for name, reference in vars(ConverseOptions)["__annotations__"].items()}
+    told = {name: reference.__forward_arg__ for name, reference in ConverseOptions.__annotations__.items()}
     assert told == keywords
 
 
