@@ -123,6 +123,11 @@ class ClientConfig:
         return self._api_key.reveal()
 
     @cached_property
+    def is_local(self) -> bool:
+        """Whether the service runs on this machine."""
+        return is_loopback(httpx.URL(self.base_url).host)
+
+    @cached_property
     def httpx_timeout(self) -> httpx.Timeout:
         """What httpx knows of `timeout`."""
         return self.timeout.as_httpx()

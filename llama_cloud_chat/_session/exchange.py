@@ -12,6 +12,7 @@ A turn goes through these states; what may have been taken is never sent again b
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -95,6 +96,7 @@ class Exchange:
         key: str | None = None,
     ) -> None:
         self.received_bytes = 0
+        self._process = os.getpid()
         self._clock = clock
         self._ledger = ledger
         self._max_event_bytes = config.max_event_bytes
@@ -182,8 +184,10 @@ class Exchange:
         """Do what is left to do when the exchange is over, however it ended.
 
         A finished turn is written down. A passing session is deleted; one whose turn nobody heard to its end stays for
-        whoever asks again, for a while.
+        whoever asks again, for a while. In the child of a fork nothing is left to do: the turn is the parent's.
         """
+        if os.getpid() != self._process:
+            return
         try:
             if self._note is not None and self.turn.is_complete:
                 yield from self._write(self._finished(self._note))

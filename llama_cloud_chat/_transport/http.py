@@ -81,6 +81,16 @@ def _check_foreign_url(url: str, config: ClientConfig) -> None:
         )
 
 
+def is_local(request: Request, config: ClientConfig) -> bool:
+    """Whether a request is for this machine, so that no proxy has any business with it."""
+    if not request.is_foreign:
+        return config.is_local
+    try:
+        return is_loopback(httpx.URL(request.path).host)
+    except httpx.InvalidURL:
+        return False
+
+
 def follows_redirects(request: Request) -> bool:
     """Whether a redirect may be followed: never with a body, which it could carry to another host."""
     return request.method == "GET"

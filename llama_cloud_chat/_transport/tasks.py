@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import httpx
 
 from llama_cloud_chat._config import ClientConfig
-from llama_cloud_chat._errors import ChatError
+from llama_cloud_chat._errors import ChatError, ConfigurationError
+from llama_cloud_chat._fork import FreshInChild
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
 from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
@@ -23,7 +24,7 @@ from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
 
-from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
+from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects, is_local
 from .line import DRAIN_SECONDS, Line, shut_down
 from .pools import Pool, Pools
 
@@ -40,12 +41,21 @@ class AsyncTransport:
         config: The client's configuration.
         clock: How to wait, and jitter.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, clock: Clock, http_client: httpx.AsyncClient | None = None) -> None:
+    http_kind = httpx.AsyncClient
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        clock: Clock,
+        http_client: httpx.AsyncClient | None = None,
+        refusal: str | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
-        self._connections = AsyncConnections(config, http_client)
+        self._connections = AsyncConnections(config, http_client, refusal)
 
     async def run(self, operation: Operation[T], max_retries: int | None = None) -> T:
         """Run an operation; repeat it up to `max_retries` times, by default as often as is configured.
@@ -186,17 +196,24 @@ class AsyncPromptStream:
                 pass
 
 
-class AsyncConnections:
+class AsyncConnections(FreshInChild):
     """A client's connections to the service.
 
     Args:
         config: The client's configuration.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, http_client: httpx.AsyncClient | None) -> None:
+    def __init__(
+        self, config: ClientConfig, http_client: httpx.AsyncClient | None = None, refusal: str | None = None
+    ) -> None:
         self.config = config
+        self._refusal = refusal
         self._given_http = http_client
+        super().__init__()
+
+    def _begin_anew(self) -> None:
         self._lock = threading.Lock()
         # A connection belongs to the event loop that opened it.
         self._pools_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pools[httpx.AsyncClient]]
@@ -218,8 +235,11 @@ class AsyncConnections:
 
         Raises:
             httpx.HTTPError: None came.
+            ConfigurationError: None can be asked for.
         """
-        pool = self._pools.enter()
+        if self._refusal is not None:
+            raise ConfigurationError(self._refusal)
+        pool = self._pools.enter(is_local=is_local(request, self.config))
         try:
             built, auth = build_request(pool.http, request, self.config)
             response = await pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
@@ -227,6 +247,7 @@ class AsyncConnections:
             await self._leave(pool)
             raise
         response.extensions["pool"] = pool
+        pool.note(response)
         return response
 
     async def read(self, response: httpx.Response) -> Answer:
@@ -249,11 +270,14 @@ class AsyncConnections:
         return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
 
     async def hang_up(self, response: httpx.Response) -> None:
-        """Close an answer, read or not."""
+        """Close an answer, read or not. One that came to the process that this is a fork of is not ours to close."""
+        pool = response.extensions["pool"]
+        if not pool.is_ours:
+            return
         try:
             await response.aclose()
         finally:
-            await self._leave(response.extensions["pool"])
+            await self._leave(pool)
 
     async def _leave(self, pool: Pool[httpx.AsyncClient]) -> None:
         http = self._pools.leave(pool)

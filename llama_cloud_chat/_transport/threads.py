@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import httpx
 
 from llama_cloud_chat._config import ClientConfig
-from llama_cloud_chat._errors import ChatError
+from llama_cloud_chat._errors import ChatError, ConfigurationError
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
 from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
@@ -20,7 +20,7 @@ from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
 
-from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
+from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects, is_local
 from .line import WATCHDOG, Line
 from .pools import Pool, Pools
 
@@ -34,12 +34,21 @@ class Transport:
         config: The client's configuration.
         clock: How to wait, and jitter.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, clock: Clock, http_client: httpx.Client | None = None) -> None:
+    http_kind = httpx.Client
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        clock: Clock,
+        http_client: httpx.Client | None = None,
+        refusal: str | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
-        self._connections = Connections(config, http_client)
+        self._connections = Connections(config, http_client, refusal)
 
     def run(self, operation: Operation[T], max_retries: int | None = None) -> T:
         """Run an operation; repeat it up to `max_retries` times, by default as often as is configured.
@@ -180,10 +189,14 @@ class Connections:
     Args:
         config: The client's configuration.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, http_client: httpx.Client | None) -> None:
+    def __init__(
+        self, config: ClientConfig, http_client: httpx.Client | None = None, refusal: str | None = None
+    ) -> None:
         self.config = config
+        self._refusal = refusal
         self._pools = Pools(httpx.Client, http_client)
 
     def open(self, request: Request) -> httpx.Response:
@@ -191,8 +204,11 @@ class Connections:
 
         Raises:
             httpx.HTTPError: None came.
+            ConfigurationError: None can be asked for.
         """
-        pool = self._pools.enter()
+        if self._refusal is not None:
+            raise ConfigurationError(self._refusal)
+        pool = self._pools.enter(is_local=is_local(request, self.config))
         try:
             built, auth = build_request(pool.http, request, self.config)
             response = pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
@@ -200,6 +216,7 @@ class Connections:
             self._leave(pool)
             raise
         response.extensions["pool"] = pool
+        pool.note(response)
         return response
 
     def read(self, response: httpx.Response) -> Answer:
@@ -222,11 +239,14 @@ class Connections:
         return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
 
     def hang_up(self, response: httpx.Response) -> None:
-        """Close an answer, read or not."""
+        """Close an answer, read or not. One that came to the process that this is a fork of is not ours to close."""
+        pool = response.extensions["pool"]
+        if not pool.is_ours:
+            return
         try:
             response.close()
         finally:
-            self._leave(response.extensions["pool"])
+            self._leave(pool)
 
     def _leave(self, pool: Pool[httpx.Client]) -> None:
         http = self._pools.leave(pool)
