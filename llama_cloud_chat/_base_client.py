@@ -15,6 +15,7 @@ from ._session.clock import Clock
 from ._session.conversation import Conversation
 from ._session.exchange import Exchange
 from ._session.knowledge import SCOPES, KnownSessions
+from ._session.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,6 +43,7 @@ class BaseClient:
         self._config = config
         self._own_knowledge = known
         self._clock = clock or Clock()
+        self._policy = RetryPolicy(config.max_retries)
         self._has_own_http = http_client is not None
         _check_http_client(http_client, self._transport_kind.http_kind)
         self._transport = self._transport_kind(config, self._clock, http_client, refusal)
