@@ -44,11 +44,6 @@ class ChatError(Exception):
         super().__init__(message)
         self.message = message
 
-    def add(self, hint: str) -> None:
-        """Say in the message what else is known."""
-        self.message = f"{self.message} {hint}"
-        self.args = (self.message,)
-
 
 class ConfigurationError(ChatError):
     """A setting or an argument cannot work; no request was sent."""

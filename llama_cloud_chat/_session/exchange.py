@@ -343,8 +343,8 @@ class Exchange:
                 seat.knowledge.learn(seat.turns_before, self._clock.monotonic())
             if isinstance(decision, GiveUp):
                 yield from self._free_key()
-                yield from explain_indexes(decision.error, (request.body or {}).get("index_ids", ()), self._clock)
-                raise decision.error
+                indexes = (request.body or {}).get("index_ids", ())
+                raise (yield from explain_indexes(decision.error, indexes, self._clock))
             yield Wait(decision.delay)
 
     def _is_answered(self) -> bool:

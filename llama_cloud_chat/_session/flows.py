@@ -27,7 +27,7 @@ from .clock import Clock
 from .ledger import Hold
 from .operations import Operation, Request
 from .queue import Ticket
-from .retry import Answer, GiveUp, Outcome, RetryPolicy, no_titles
+from .retry import Answer, GiveUp, Outcome, RetryPolicy, retold
 
 T = TypeVar("T")
 
@@ -130,24 +130,25 @@ def create(
     try:
         return (yield from call(operations.create(index_ids, shared_access), policy, clock))
     except (NotFoundError, UnprocessableEntityError) as error:
-        yield from explain_indexes(error, index_ids or (), clock)
-        raise
+        raise (yield from explain_indexes(error, index_ids or (), clock)) from None
 
 
-def explain_indexes(error: ChatError, index_ids: Sequence[str], clock: Clock) -> Flow[None]:
-    """Have an error about an index name the id that was meant, where the other one of its two ids was given."""
+def explain_indexes(error: ChatError, index_ids: Sequence[str], clock: Clock) -> Flow[ChatError]:
+    """Return an error about an index with the id that was meant, where the other one of its two ids was given."""
     named = [index_id for index_id in index_ids if index_id in error.message]
     if not named or not isinstance(error, APIStatusError):
-        return
+        return error
     try:
         page = yield from call(operations.index_page(None), RetryPolicy(max_retries=0), clock)
     except ChatError:  # it was only to help
-        return
+        return error
     for index in page.items:
         other = {index.export_config_id: index.id, index.id: index.export_config_id}
         for index_id in named:
             if other.get(index_id):
-                error.add(f"The index {index.name!r} has two ids; try the other one: {other[index_id]}.")
+                hint = f"The index {index.name!r} has two ids; try the other one: {other[index_id]}."
+                return retold(error, f"{error.message} {hint}")
+    return error
 
 
 def set_title(session_id: str, first_message: str, policy: RetryPolicy, clock: Clock) -> Flow[SessionSummary]:
@@ -169,7 +170,11 @@ def set_title(session_id: str, first_message: str, policy: RetryPolicy, clock: C
         raise
     except ChatError:
         raise refusal from None
-    raise no_titles(refusal)
+    raise retold(
+        refusal,
+        f"The service answered {refusal.status_code}: it no longer offers to set a title. A session gets its "
+        "generated_title by itself, after its first prompt.",
+    )
 
 
 def call_user(command: CallUser) -> Any:

@@ -189,15 +189,9 @@ def error_of(outcome: Outcome, note: str = "") -> ChatError:
     return error(f"{text}{note} {hint}".rstrip() + asked, status_code=outcome.status, body=body, request_id=request_id)
 
 
-def no_titles(refusal: APIStatusError) -> APIStatusError:
-    """Return what a refused title on a session that exists means."""
-    return type(refusal)(
-        f"The service answered {refusal.status_code}: it no longer offers to set a title. A session gets its "
-        "generated_title by itself, after its first prompt.",
-        status_code=refusal.status_code,
-        body=refusal.body,
-        request_id=refusal.request_id,
-    )
+def retold(error: APIStatusError, message: str) -> APIStatusError:
+    """Return an error in other words."""
+    return type(error)(message, status_code=error.status_code, body=error.body, request_id=error.request_id)
 
 
 def read_body(body: bytes) -> Any:
