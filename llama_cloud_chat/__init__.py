@@ -49,7 +49,7 @@ from ._errors import (
 from ._ledgers.memory import MemoryLedger
 from ._ledgers.postgres import PostgresLedger
 from ._ledgers.sqlite import SqliteLedger
-from ._session.answers import JobMetadata, PresignedURL, SessionDetail, SessionSummary
+from ._session.answers import IndexSummary, JobMetadata, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Anchor, ConverseOptions, Message, media_mark
 from ._session.folding import render_transcript
 from ._session.ledger import Hold, Ledger, Note, SessionCount
@@ -99,6 +99,7 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "DEFAULT_RECOVERY_TIMEOUT",
     "Event",
     "Hold",
+    "IndexSummary",
     "InternalServerError",
     "JobMetadata",
     "Ledger",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from pydantic import SecretStr
@@ -22,8 +22,9 @@ from ._config import (
     make_config,
 )
 from ._session import operations
-from ._session.answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
+from ._session.answers import IndexSummary, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Conversation, Message, Renderer
+from ._session.flows import create, set_title
 from ._session.folding import Folder
 from ._session.ledger import Ledger
 from ._transport.tasks import AsyncTransport
@@ -146,8 +147,9 @@ class AsyncChatClient(BaseClient):
         Raises:
             ChatError: It failed. The request is repeated only if the service had refused it.
         """
-        summary = await self._transport.run(operations.create(self._indexes_for(index_ids), shared_access))
-        self._note_created(summary, self._indexes_for(index_ids))
+        bound_to = self._indexes_for(index_ids)
+        summary = await self._transport.run_flow(create(bound_to, shared_access, self._policy, self._clock))
+        self._note_created(summary, bound_to)
         return self.session(summary.session_id)
 
     def list(self, page_size: int | None = None) -> AsyncIterator[SessionSummary]:
@@ -161,11 +163,22 @@ class AsyncChatClient(BaseClient):
         """
         return self._follow(operations.list_page(page_size))
 
-    async def _follow(self, page: operations.Operation[SessionPage] | None) -> AsyncIterator[SessionSummary]:
+    def indexes(self, page_size: int | None = None) -> AsyncIterator[IndexSummary]:
+        """Iterate over the indexes that can be asked, fetching pages as they are needed.
+
+        Args:
+            page_size: How many indexes to fetch at once; by default the service decides.
+
+        Raises:
+            ChatError: While iterating: a page could not be fetched.
+        """
+        return self._follow(operations.index_page(page_size))
+
+    async def _follow(self, page: operations.PageOperation[Any] | None) -> AsyncIterator[Any]:
         while page is not None:
             answer = await self._transport.run(page)
-            for summary in answer.items:
-                yield summary
+            for item in answer.items:
+                yield item
             page = operations.next_page(page, answer)
 
     async def retrieve(self, session_id: str) -> SessionDetail:
@@ -205,10 +218,12 @@ class AsyncChatClient(BaseClient):
             The session with its new title.
 
         Raises:
-            NotFoundError: There is no such session, or the service no longer offers this.
+            NotFoundError: There is no such session.
+            APIStatusError: The service no longer offers titles (404 or 405), as its published description says; a
+                session has its `generated_title` by itself.
             ChatError: It failed.
         """
-        return await self._transport.run(operations.set_title(session_id, first_message))
+        return await self._transport.run_flow(set_title(session_id, first_message, self._policy, self._clock))
 
     async def delete(self, session_id: str) -> None:
         """Delete a session, for good.

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ._config import ClientConfig, check_index_ids
 from ._display import Displayable
+from ._errors import ConfigurationError
 from ._ledgers.memory import MemoryLedger
 from ._session.answers import SessionDetail, SessionSummary
 from ._session.clock import Clock
 from ._session.conversation import Conversation
 from ._session.exchange import Exchange
 from ._session.knowledge import SCOPES, KnownSessions
+from ._session.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,28 +38,50 @@ class BaseClient:
         http_client: Any = None,
         known: KnownSessions | None = None,
         clock: Clock | None = None,
+        refusal: str | None = None,
     ) -> None:
         self._config = config
         self._own_knowledge = known
         self._clock = clock or Clock()
-        self._transport = self._transport_kind(config, self._clock, http_client)
+        self._policy = RetryPolicy(config.max_retries)
+        self._has_own_http = http_client is not None
+        _check_http_client(http_client, self._transport_kind.http_kind)
+        self._transport = self._transport_kind(config, self._clock, http_client, refusal)
         self._lock = threading.Lock()
         self._twin: Any = None
 
     @classmethod
-    def _from_parts(cls, config: ClientConfig, known: KnownSessions | None = None, clock: Clock | None = None) -> Self:
+    def _from_parts(
+        cls,
+        config: ClientConfig,
+        known: KnownSessions | None = None,
+        clock: Clock | None = None,
+        refusal: str | None = None,
+    ) -> Self:
         client = cls.__new__(cls)
-        client._set_up(config, known=known, clock=clock)
+        client._set_up(config, known=known, clock=clock, refusal=refusal)
         return client
 
     def _twin_of(self, kind: type[C]) -> C:
         """Return the one client of the other colour that shares what this one knows."""
         with self._lock:
             if self._twin is None:
-                self._twin = kind._from_parts(self._config, self._own_knowledge, self._clock)
+                refusal = self._refusal_of_twin(kind) if self._has_own_http else None
+                self._twin = kind._from_parts(self._config, self._own_knowledge, self._clock, refusal)
                 self._twin._twin = self
             twin: C = self._twin
             return twin
+
+    def _refusal_of_twin(self, kind: type[BaseClient]) -> str:
+        """Say why a twin does nothing: it would go around the proxy or the certificates that people chose."""
+        ours, theirs = type(self).__name__, kind.__name__
+        http = kind._transport_kind.http_kind.__name__
+        argument = "async_client" if http == "AsyncClient" else "client"
+        return (
+            f"A {theirs} is needed, but only a {ours} with an http_client of its own was given, which a {theirs} "
+            f"cannot use and must not go around. Make {theirs}(http_client=httpx.{http}(...)) as well, and pass it "
+            f"as {argument}= beside the other, or call it where you called this one's twin."
+        )
 
     @property
     def _known(self) -> KnownSessions:
@@ -112,6 +136,18 @@ class BaseClient:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self)._from_parts, (self._config,)
+
+
+def _check_http_client(http_client: Any, kind: type[Any]) -> None:
+    if http_client is None:
+        return
+    if not isinstance(http_client, kind):
+        raise ConfigurationError(
+            f"http_client must be an httpx.{kind.__name__}, not {type(http_client).__name__}: ChatClient takes an "
+            "httpx.Client, AsyncChatClient an httpx.AsyncClient."
+        )
+    if http_client.is_closed:
+        raise ConfigurationError("http_client is closed. Pass one that is open, and keep it open.")
 
 
 class BaseSession(Displayable, Generic[C]):

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -121,6 +122,11 @@ class ClientConfig:
             ConfigurationError: There is none.
         """
         return self._api_key.reveal()
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether the service runs on this machine."""
+        return is_loopback(httpx.URL(self.base_url).host)
 
     @cached_property
     def httpx_timeout(self) -> httpx.Timeout:
@@ -270,6 +276,8 @@ def _check_base_url(base_url: str, allow_http: bool) -> str:
         raise ConfigurationError(f"base_url is not a URL: {error}.") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigurationError("base_url must begin with https:// (or http:// for this machine) and name a host.")
+    if not can_be_reached(url):
+        raise ConfigurationError(f"base_url names a host or a port that cannot be one: {url.host!r}. Correct it.")
     if url.userinfo or url.query or url.fragment:
         raise ConfigurationError("base_url must hold no user, password, query or fragment.")
     if url.scheme == "http" and not allow_http and not is_loopback(url.host):
@@ -278,6 +286,18 @@ def _check_base_url(base_url: str, allow_http: bool) -> str:
             "the network between is yours."
         )
     return str(url).rstrip("/")
+
+
+_is_host_name = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE).fullmatch
+
+
+def can_be_reached(url: httpx.URL) -> bool:
+    """Whether host and port of `url` can be those of anything: sockets do not take all that URLs do."""
+    if url.port is not None and not 0 < url.port < 2**16:
+        return False
+    if ":" in url.host:  # httpx has checked addresses
+        return True
+    return _is_host_name(url.raw_host.decode("ascii")) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llama_cloud_chat._display import Displayable
 from llama_cloud_chat._turn.events import Event, parse_event
@@ -82,6 +82,38 @@ class SessionPage(_Answer):
     """One page of the list of sessions."""
 
     items: list[SessionSummary]
+    next_page_token: str | None = None
+
+
+class IndexSummary(_Answer):
+    """An index that can be asked.
+
+    Attributes:
+        id: Its id, as sessions and prompts take it.
+        name: What people call it.
+        description: What is in it, if somebody said so.
+        export_config_id: The id that retrieval takes; None if the service does not say.
+        status: `ready` or `failed`; None if the service does not say.
+    """
+
+    id: str
+    name: str
+    description: str | None = None
+    export_config_id: str | None = None
+    status: Literal["ready", "failed"] | str | None = None  # the known ones, and the future
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_status(cls, data: Any) -> Any:
+        """Take the status from the metadata, where the service has it."""
+        metadata = data.get("metadata") if isinstance(data, dict) else None
+        return {**data, "status": metadata.get("status")} if isinstance(metadata, dict) else data
+
+
+class IndexPage(_Answer):
+    """One page of the list of indexes."""
+
+    items: list[IndexSummary]
     next_page_token: str | None = None
 
 

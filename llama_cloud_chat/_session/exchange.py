@@ -12,6 +12,7 @@ A turn goes through these states; what may have been taken is never sent again b
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from llama_cloud_chat._errors import (
     TurnFailedError,
     UnprocessableEntityError,
 )
-from llama_cloud_chat._turn.events import Event, Usage, read_message
+from llama_cloud_chat._turn.events import Event, UnknownEvent, Usage, read_message
 from llama_cloud_chat._turn.plain import read_plain, write_plain
 from llama_cloud_chat._turn.prompts import digest_of
 from llama_cloud_chat._turn.sse import MessageDecoder
@@ -37,14 +38,14 @@ from llama_cloud_chat._turn.turn import Turn, TurnReader
 from . import operations
 from .clock import Clock
 from .conversation import Conversation
-from .flows import Consult, Deliver, Enter, Flow, OpenStream, Wait, call
+from .flows import Consult, Deliver, Enter, Flow, OpenStream, Wait, call, explain_indexes
 from .knowledge import KnownSessions
 from .ledger import Ledger, Note
 from .patience import Patience
 from .question import Question
 from .queue import Ticket
 from .recovery import Recovery
-from .retry import Answer, Failed, FindOut, GiveUp, Outcome, RetryPolicy
+from .retry import Answer, Failed, FindOut, GiveUp, Outcome, RetryPolicy, reason_in
 from .settling import Settling
 
 _LOGGER = logging.getLogger("llama_cloud_chat")
@@ -95,6 +96,7 @@ class Exchange:
         key: str | None = None,
     ) -> None:
         self.received_bytes = 0
+        self._process = os.getpid()
         self._clock = clock
         self._ledger = ledger
         self._max_event_bytes = config.max_event_bytes
@@ -183,8 +185,10 @@ class Exchange:
         """Do what is left to do when the exchange is over, however it ended.
 
         A finished turn is written down. A passing session is deleted; one whose turn nobody heard to its end stays for
-        whoever asks again, for a while.
+        whoever asks again, for a while. In the child of a fork nothing is left to do: the turn is the parent's.
         """
+        if os.getpid() != self._process:
+            return
         try:
             if self._note is not None and self.turn.is_complete:
                 yield from self._write(self._finished(self._note))
@@ -326,7 +330,7 @@ class Exchange:
             if self._is_answered():
                 return
             if isinstance(outcome, StreamEnded):
-                yield from recovery.run(outcome.error, was_taken=True)
+                yield from recovery.run(outcome.error or _told_error(reader.turn), was_taken=True)
                 return
             decision = self._policy.decide_prompt(attempt, outcome, jitter=self._clock.jitter(), now=self._clock.time())
             if isinstance(decision, FindOut):
@@ -341,7 +345,8 @@ class Exchange:
                 seat.knowledge.learn(seat.turns_before, self._clock.monotonic())
             if isinstance(decision, GiveUp):
                 yield from self._free_key()
-                raise decision.error
+                indexes = (request.body or {}).get("index_ids", ())
+                raise (yield from explain_indexes(decision.error, indexes, self._clock))
             yield Wait(decision.delay)
 
     def _is_answered(self) -> bool:
@@ -401,3 +406,11 @@ _NOT_TAKEN = ""
 def _may_be_running(outcome: Answer | Failed) -> bool:
     """Whether a turn may be under way on the session, after a prompt that was not taken."""
     return isinstance(outcome, Answer) and outcome.status in {404, 409}
+
+
+def _told_error(turn: Turn) -> ChatError | None:
+    """Return what the service told in place of the rest of a turn, if it did."""
+    told = next((event for event in reversed(turn.events) if type(event) is UnknownEvent and event.is_error), None)
+    if told is None:
+        return None
+    return ProtocolError(f"The service reported an error: {reason_in(told.raw) or 'it does not say which'}")

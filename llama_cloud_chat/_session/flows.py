@@ -12,14 +12,22 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from llama_cloud_chat._errors import ConfigurationError
+from llama_cloud_chat._errors import (
+    APIStatusError,
+    ChatError,
+    ConfigurationError,
+    NotFoundError,
+    UnprocessableEntityError,
+)
 from llama_cloud_chat._turn.events import Event
 
+from . import operations
+from .answers import SessionSummary
 from .clock import Clock
 from .ledger import Hold
 from .operations import Operation, Request
 from .queue import Ticket
-from .retry import Answer, GiveUp, Outcome, RetryPolicy
+from .retry import Answer, GiveUp, Outcome, RetryPolicy, retold
 
 T = TypeVar("T")
 
@@ -109,6 +117,64 @@ def call(operation: Operation[T], policy: RetryPolicy, clock: Clock) -> Flow[T]:
         if isinstance(decision, GiveUp):
             raise decision.error
         yield Wait(decision.delay)
+
+
+def create(
+    index_ids: Sequence[str] | None, shared_access: str | None, policy: RetryPolicy, clock: Clock
+) -> Flow[SessionSummary]:
+    """Create a session.
+
+    Raises:
+        ChatError: It failed for good.
+    """
+    try:
+        return (yield from call(operations.create(index_ids, shared_access), policy, clock))
+    except (NotFoundError, UnprocessableEntityError) as error:
+        raise (yield from explain_indexes(error, index_ids or (), clock)) from None
+
+
+def explain_indexes(error: ChatError, index_ids: Sequence[str], clock: Clock) -> Flow[ChatError]:
+    """Return an error about an index with the id that was meant, where the other one of its two ids was given."""
+    named = [index_id for index_id in index_ids if index_id in error.message]
+    if not named or not isinstance(error, APIStatusError):
+        return error
+    try:
+        page = yield from call(operations.index_page(None), RetryPolicy(max_retries=0), clock)
+    except ChatError:  # it was only to help
+        return error
+    for index in page.items:
+        other = {index.export_config_id: index.id, index.id: index.export_config_id}
+        for index_id in named:
+            if other.get(index_id):
+                hint = f"The index {index.name!r} has two ids; try the other one: {other[index_id]}."
+                return retold(error, f"{error.message} {hint}")
+    return error
+
+
+def set_title(session_id: str, first_message: str, policy: RetryPolicy, clock: Clock) -> Flow[SessionSummary]:
+    """Have a session titled; where that fails, say whether it is the session that is missing or the operation.
+
+    Raises:
+        NotFoundError: There is no such session.
+        APIStatusError: The service no longer offers titles; or, like other errors, it failed.
+    """
+    try:
+        return (yield from call(operations.set_title(session_id, first_message), policy, clock))
+    except APIStatusError as error:
+        if error.status_code not in {404, 405}:
+            raise
+        refusal = error
+    try:
+        yield from call(operations.get_summary(session_id), policy, clock)
+    except NotFoundError:
+        raise
+    except ChatError:
+        raise refusal from None
+    raise retold(
+        refusal,
+        f"The service answered {refusal.status_code}: it no longer offers to set a title. A session gets its "
+        "generated_title by itself, after its first prompt.",
+    )
 
 
 def call_user(command: CallUser) -> Any:

@@ -11,11 +11,11 @@ The child of a fork begins with none of it: its parent's turns and queues are no
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from llama_cloud_chat._fork import FreshInChild
 from llama_cloud_chat._turn.turn import Turn, count_turns
 
 from .ledger import Note
@@ -137,12 +137,12 @@ class KnownSessions:
             del self._sessions[oldest]
 
 
-class Scopes:
+class Scopes(FreshInChild):
     """What is known within each service, project and key."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._known: OrderedDict[str, KnownSessions] = OrderedDict()
+        super().__init__()
 
     def get(self, scope: str) -> KnownSessions:
         """Return what is known within a scope, the same object to everyone who asks."""
@@ -153,6 +153,9 @@ class Scopes:
                 self._known.popitem(last=False)
             return known
 
+    def _begin_anew(self) -> None:
+        self.begin_anew()
+
     def begin_anew(self) -> None:
         """Forget everything, also for those who hold on to it."""
         self._lock = threading.Lock()
@@ -162,5 +165,3 @@ class Scopes:
 
 SCOPES = Scopes()
 """Those of this process."""
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
-    os.register_at_fork(after_in_child=SCOPES.begin_anew)

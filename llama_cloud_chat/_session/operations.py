@@ -15,12 +15,14 @@ from llama_cloud_chat._errors import ConfigurationError, ProtocolError
 from llama_cloud_chat._turn.events import Attachment
 from llama_cloud_chat._turn.json import read_json
 
-from .answers import PresignedURL, SessionDetail, SessionPage, SessionSummary
+from .answers import IndexPage, PresignedURL, SessionDetail, SessionPage, SessionSummary
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+P = TypeVar("P", SessionPage, IndexPage)
 
 _SESSIONS = "/api/v1/chat"
+_INDEXES = "/api/v1/indexes"
 _SHARED_ACCESS = ("query", "read_only")
 
 
@@ -102,15 +104,34 @@ def _session_path(session_id: str, *rest: str) -> str:
     return "/".join([_SESSIONS, _segment(check_id("session_id", session_id)), *rest])
 
 
-def list_page(page_size: int | None) -> Operation[SessionPage]:
+@dataclass(frozen=True)
+class PageOperation(Operation[P]):
+    """One page of a list.
+
+    Attributes:
+        seen: The tokens of the pages so far.
+    """
+
+    seen: set[str] = field(default_factory=set)
+
+
+def list_page(page_size: int | None) -> PageOperation[SessionPage]:
     """List the sessions as the service sorts them: the first page."""
+    return PageOperation("list", Request("GET", _SESSIONS, _page_query(page_size)), _answer("list", SessionPage))
+
+
+def index_page(page_size: int | None) -> PageOperation[IndexPage]:
+    """List the indexes: the first page."""
+    return PageOperation("indexes", Request("GET", _INDEXES, _page_query(page_size)), _answer("indexes", IndexPage))
+
+
+def _page_query(page_size: int | None) -> dict[str, str]:
     if page_size is not None and (isinstance(page_size, bool) or not isinstance(page_size, int) or page_size < 1):
         raise ConfigurationError(f"page_size must be a whole number of at least 1, not {page_size!r}.")
-    query = {} if page_size is None else {"page_size": str(page_size)}
-    return Operation("list", Request("GET", _SESSIONS, query), _answer("list", SessionPage))
+    return {} if page_size is None else {"page_size": str(page_size)}
 
 
-def next_page(page: Operation[SessionPage], answer: SessionPage) -> Operation[SessionPage] | None:
+def next_page(page: PageOperation[P], answer: P) -> PageOperation[P] | None:
     """List what follows; None after the last page.
 
     Raises:
@@ -119,8 +140,11 @@ def next_page(page: Operation[SessionPage], answer: SessionPage) -> Operation[Se
     token = answer.next_page_token
     if not token:
         return None
-    if page.request.query.get("page_token") == token:
-        raise ProtocolError("The service's list of sessions does not end: a page names itself as the next one.")
+    if token in page.seen:
+        raise ProtocolError(
+            f"The service's answers to {page.name} do not end: a page names an earlier one as the next."
+        )
+    page.seen.add(token)
     return replace(page, request=replace(page.request, query={**page.request.query, "page_token": token}))
 
 

@@ -138,10 +138,13 @@ def _delay(attempt: int, jitter: float) -> float:
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read how many seconds the service wants to be left alone; None if it does not say."""
+    """Read how many seconds the service wants to be left alone; None if it does not say, or says that it need not be.
+
+    Whoever has just refused is not asked again at once, whatever it says.
+    """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return max(milliseconds / 1000, 0.0)
+        return milliseconds / 1000 if milliseconds > 0 else None
     value = headers.get("retry-after")
     seconds = _number(value)
     if seconds is None and value is not None:
@@ -149,7 +152,7 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
         except (ValueError, TypeError, OverflowError):
             return None
-    return None if seconds is None else max(seconds, 0.0)
+    return seconds if seconds is not None and seconds > 0 else None
 
 
 def _number(value: str | None) -> float | None:
@@ -173,7 +176,7 @@ def error_of(outcome: Outcome, note: str = "") -> ChatError:
     """Return the error that stands for `outcome`."""
     if isinstance(outcome, Failed):
         return outcome.error
-    body = _read_body(outcome.body)
+    body = read_body(outcome.body)
     if 300 <= outcome.status < 400:
         text = "The service answered with a redirect, which is not followed with the API key or a prompt."
         hint = "Set base_url to the address it points to if you trust it."
@@ -186,7 +189,12 @@ def error_of(outcome: Outcome, note: str = "") -> ChatError:
     return error(f"{text}{note} {hint}".rstrip() + asked, status_code=outcome.status, body=body, request_id=request_id)
 
 
-def _read_body(body: bytes) -> Any:
+def retold(error: APIStatusError, message: str) -> APIStatusError:
+    """Return an error in other words."""
+    return type(error)(message, status_code=error.status_code, body=error.body, request_id=error.request_id)
+
+
+def read_body(body: bytes) -> Any:
     try:
         return read_json(body)
     except ValueError:
@@ -194,11 +202,17 @@ def _read_body(body: bytes) -> Any:
 
 
 def _reason(body: Any) -> str:
-    """Say in a few words what the body says: a detail, or the first validation problems."""
-    detail = body.get("detail") if isinstance(body, dict) else None
-    if isinstance(detail, list):
-        items = [item for item in detail if isinstance(item, dict)]
-        detail = "; ".join(
+    reason = reason_in(body)
+    return f": {reason}" if reason else ""
+
+
+def reason_in(body: Any) -> str:
+    """Say in a few words what an error's JSON says: a detail, an error, a message, or the first validation problems."""
+    if isinstance(body, dict):
+        return next(filter(None, (reason_in(body.get(name)) for name in ("detail", "error", "message"))), "")
+    if isinstance(body, list):
+        items = [item for item in body if isinstance(item, dict)]
+        body = "; ".join(
             f"{'.'.join(map(str, item.get('loc') or ['?']))}: {item.get('msg', '?')}" for item in items[:3]
         )
-    return f": {detail[:500].rstrip('.')}" if isinstance(detail, str) and detail else ""
+    return body[:500].rstrip(".") if isinstance(body, str) else ""

@@ -44,7 +44,7 @@ from .conversation import (
     decide,
     find_anchor,
 )
-from .flows import AwaitTurn, CallUser, Consult, Enter, Flow, Wait, call
+from .flows import AwaitTurn, CallUser, Consult, Enter, Flow, Wait, call, create
 from .folding import Prompt, Summary, fold, fold_summary, plain_prompt
 from .knowledge import KnownSessions, SessionKnowledge
 from .ledger import Ledger, Note
@@ -313,7 +313,7 @@ class Settling:
         if not index_ids:
             raise _no_indexes_error()
         yield from self._summarise()
-        summary = yield from call(operations.create(index_ids, None), self._policy, self._clock)
+        summary = yield from create(index_ids, None, self._policy, self._clock)
         prompt, instructions = self.seat.prompt, self.seat.instructions
         self._sit(summary.session_id)
         self.seat.prompt, self.seat.instructions, self.seat.was_opened = prompt, instructions, True

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator, Iterator
+from functools import cache
+from typing import Any
 
 import httpx
 
-from llama_cloud_chat._config import ClientConfig, is_loopback
+from llama_cloud_chat._config import ClientConfig, can_be_reached, is_loopback
 from llama_cloud_chat._errors import APIConnectionError, APITimeoutError, ConfigurationError, ProtocolError
 from llama_cloud_chat._session.operations import Request
-from llama_cloud_chat._session.retry import Failed
+from llama_cloud_chat._session.retry import Answer, Failed, read_body, reason_in
 from llama_cloud_chat._version import __version__
 
 LOGGER = logging.getLogger("llama_cloud_chat")
@@ -39,8 +42,7 @@ def build_request(
 ) -> tuple[httpx.Request, httpx.Auth | None]:
     """Return the request and what authenticates it.
 
-    Answers are asked for as they are: a compressed stream would arrive in lumps, and a compressed body could
-    unpack to more than memory holds.
+    Answers are asked for as they are: a compressed stream would arrive in lumps.
     """
     headers = {"Accept": request.accept, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
     timeout = config.httpx_timeout
@@ -72,13 +74,23 @@ def _check_foreign_url(url: str, config: ClientConfig) -> None:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         parsed = httpx.URL("")
-    if not parsed.scheme or not parsed.host:
+    if not parsed.scheme or not parsed.host or not can_be_reached(parsed):
         raise ProtocolError("The service gave an attachment's address that is no web address.")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and (config.allow_http or is_loopback(parsed.host))):
         raise ConfigurationError(
             f"The attachment lies at {parsed.scheme}://{parsed.host}, which is not encrypted. Pass allow_http=True "
             "if the network between is yours."
         )
+
+
+def is_local(request: Request, config: ClientConfig) -> bool:
+    """Whether a request is for this machine, so that no proxy has any business with it."""
+    if not request.is_foreign:
+        return config.is_local
+    try:
+        return is_loopback(httpx.URL(request.path).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def follows_redirects(request: Request) -> bool:
@@ -122,24 +134,105 @@ def _host_of(error: httpx.HTTPError, config: ClientConfig) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
-def check_encoding(response: httpx.Response) -> None:
-    """Refuse an answer that is compressed although it was asked not to be."""
-    if response.headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
+def check_encoding(response: httpx.Response) -> bool:
+    """Return whether an answer is compressed, as it may be although it was asked not to.
+
+    Raises:
+        ProtocolError: Nobody here can unpack it.
+    """
+    names = {name.strip().lower() for name in response.headers.get("content-encoding", "").split(",")}
+    names -= {"", "identity"}
+    if not names <= _known_encodings():
         raise ProtocolError(
-            "The service, or a proxy before it, compresses answers although it is asked not to. Turn that off for "
-            f"{response.request.url.host}."
+            "The service, or a proxy before it, compresses answers in a way that cannot be read here "
+            f"({', '.join(sorted(names))}), although it is asked not to. Turn that off for {response.request.url.host}."
         )
+    return bool(names)
 
 
-def check_stream(response: httpx.Response) -> None:
-    """Refuse a 200 that is no event stream."""
-    check_encoding(response)
-    content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "text/event-stream":
-        raise ProtocolError(
-            f"The service answered a prompt with {content_type or 'no content type'!r} instead of an event stream. "
-            "Is base_url really the address of LlamaCloud?"
-        )
+@cache
+def _known_encodings() -> frozenset[str]:
+    """Return what httpx can unpack, which depends on what is installed."""
+    with httpx.Client(transport=httpx.BaseTransport(), trust_env=False) as http:
+        return frozenset(name.strip() for name in http.headers["accept-encoding"].split(","))
+
+
+class Morsels(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A compressed stream in pieces so small that what one unpacks to is small as well.
+
+    Attributes:
+        is_over: Whether all of it was handed on.
+    """
+
+    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
+        self.is_over = False
+        self._stream: Any = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        for packet in self._stream:
+            yield from _cut(packet)
+        self.is_over = True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for packet in self._stream:
+            for piece in _cut(packet):
+                yield piece
+        self.is_over = True
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
+
+
+_MORSEL_BYTES = 16
+
+
+def _cut(packet: bytes) -> Iterator[bytes]:
+    return (packet[start : start + _MORSEL_BYTES] for start in range(0, len(packet), _MORSEL_BYTES))
+
+
+def in_morsels(response: httpx.Response) -> Morsels:
+    """Have a compressed response read in small pieces."""
+    response.stream = morsels = Morsels(response.stream)
+    return morsels
+
+
+@contextlib.contextmanager
+def unpacking(morsels: Morsels) -> Iterator[None]:
+    """Say what is wrong with compressed bytes; that they broke off is said by what they hold."""
+    try:
+        yield
+    except httpx.DecodingError as error:
+        if not morsels.is_over:
+            raise ProtocolError(f"The service's answer is compressed, and broken: {error}.") from None
+
+
+def is_event_stream(response: httpx.Response) -> bool:
+    """Whether a 200 is what answers a prompt."""
+    return _content_type(response) == "text/event-stream"
+
+
+def may_say_why(response: httpx.Response) -> bool:
+    """Whether a 200 that is no event stream may say what went wrong."""
+    return _content_type(response).endswith("json")
+
+
+def no_stream(response: httpx.Response, answer: Answer | None) -> ProtocolError:
+    """Return the error for a 200 that is no event stream, with what it says."""
+    reason = reason_in(read_body(answer.body)) if answer is not None else ""
+    said = f"It says: {reason}." if reason else "Is base_url really the address of LlamaCloud?"
+    return ProtocolError(
+        f"The service answered a prompt with {_content_type(response) or 'no content type'!r} instead of an event "
+        f"stream. {said}"
+    )
+
+
+def _content_type(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 class BodyBuffer:

@@ -10,8 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
+
+from llama_cloud_chat._fork import FreshInChild
 
 DRAIN_SECONDS = 0.25
 """How long a line may stay open after the turn's end, for the service to end it so that it can be used again."""
@@ -55,13 +58,36 @@ class Line:
             shut_down(response)
 
 
+def is_shared(response: httpx.Response) -> bool:
+    """Whether other requests are answered by the same connection at the same time."""
+    return response.extensions.get("http_version") == b"HTTP/2"
+
+
 def shut_down(response: httpx.Response) -> None:
-    """Shut the socket under a response, so that a read on it ends at once."""
+    """Shut the socket under a response, so that a read on it ends at once; not one that others share."""
     stream = response.extensions.get("network_stream")
-    sock = stream.get_extra_info("socket") if stream is not None else None
+    sock = stream.get_extra_info("socket") if stream is not None and not is_shared(response) else None
     if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError), _duplicate(sock) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _duplicate(sock: socket.socket) -> socket.socket:
+    """Return another hold of a socket: what event loops hand out is not always a whole one."""
+    return socket.fromfd(sock.fileno(), sock.family, sock.type)
+
+
+def lead_nowhere(wire: Any) -> None:
+    """Make this process's copy of a connection's descriptor lead nowhere. Who else has one keeps the connection.
+
+    Its number stays taken, for whoever believes in it still to close.
+    """
+    sock = wire.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, sock.fileno(), inheritable=False)
+    os.close(nowhere)
 
 
 @dataclass(eq=False)
@@ -70,18 +96,14 @@ class _Watched:
     deadline: float
 
 
-class Watchdog:
+class Watchdog(FreshInChild):
     """Shuts lines that their service holds although the turn is over. One thread watches them all.
 
     A thread for each would cost more than a short turn does. This one looks now and then, whatever happens meanwhile,
     and ends when it has had nothing to watch for some seconds.
     """
 
-    def __init__(self) -> None:
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Forget everything, as the child of a fork has to: thread, lock and lines are its parent's."""
+    def _begin_anew(self) -> None:
         self._lock = threading.RLock()  # a stream may be collected, and let go, inside it
         self._watched: deque[_Watched] = deque()
         self._thread: threading.Thread | None = None
@@ -123,5 +145,3 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork
-    os.register_at_fork(after_in_child=WATCHDOG.begin_anew)

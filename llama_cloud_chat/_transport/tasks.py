@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import httpx
 
 from llama_cloud_chat._config import ClientConfig
-from llama_cloud_chat._errors import ChatError
+from llama_cloud_chat._errors import ChatError, ConfigurationError, ProtocolError
+from llama_cloud_chat._fork import FreshInChild
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
 from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
@@ -23,8 +24,20 @@ from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
 
-from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
-from .line import DRAIN_SECONDS, Line, shut_down
+from .http import (
+    BodyBuffer,
+    build_request,
+    check_encoding,
+    failure_of,
+    follows_redirects,
+    in_morsels,
+    is_event_stream,
+    is_local,
+    may_say_why,
+    no_stream,
+    unpacking,
+)
+from .line import DRAIN_SECONDS, Line, is_shared, shut_down
 from .pools import Pool, Pools
 
 if TYPE_CHECKING:
@@ -40,12 +53,21 @@ class AsyncTransport:
         config: The client's configuration.
         clock: How to wait, and jitter.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, clock: Clock, http_client: httpx.AsyncClient | None = None) -> None:
+    http_kind = httpx.AsyncClient
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        clock: Clock,
+        http_client: httpx.AsyncClient | None = None,
+        refusal: str | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
-        self._connections = AsyncConnections(config, http_client)
+        self._connections = AsyncConnections(config, http_client, refusal)
 
     async def run(self, operation: Operation[T], max_retries: int | None = None) -> T:
         """Run an operation; repeat it up to `max_retries` times, by default as often as is configured.
@@ -85,7 +107,7 @@ class AsyncTransport:
         """Send a request once and read its whole answer.
 
         Raises:
-            ProtocolError: The answer is compressed, or too large.
+            ProtocolError: The answer is too large, or compressed and broken.
         """
         try:
             return await self._connections.read(await self._connections.open(request))
@@ -156,13 +178,13 @@ class AsyncPromptStream:
             self._line.wake = wake
 
     async def _begin(self, response: httpx.Response) -> None:
-        try:
-            check_stream(response)
-        except BaseException:
-            await self._connections.hang_up(response)
-            raise
+        if not is_event_stream(response):
+            raise no_stream(response, await self._connections.read_reason(response))
+        self._packets = await self._connections.packets(response)
+        self._response = response
         self._line.attach(response)
-        self._response, self._packets = response, aiter(cast("httpx.AsyncByteStream", response.stream))
+        if is_shared(response):
+            self._packets = _OfSharedLine(self._packets, self._line)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -171,7 +193,7 @@ class AsyncPromptStream:
             return False
         self._line.attach(None)
         try:
-            if self._turn.is_complete:
+            if self._turn.is_complete and not is_shared(self._response):
                 await self._drain(self._response)
         finally:
             await self._connections.hang_up(self._response)
@@ -186,17 +208,66 @@ class AsyncPromptStream:
                 pass
 
 
-class AsyncConnections:
+class _OfSharedLine:
+    """Packets of a connection that others share: cutting the line ends the wait for the next one, and nothing else."""
+
+    def __init__(self, packets: AsyncIterator[bytes], line: Line) -> None:
+        self._packets = packets
+        self._line = line
+        self._waiting: asyncio.Task[Any] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._line.is_cut():
+            raise StopAsyncIteration
+        wake, self._line.wake = self._line.wake, from_any_thread(self._let_go)
+        self._waiting = _reader()
+        try:
+            return await anext(self._packets)
+        finally:
+            self._waiting, self._line.wake = None, wake
+
+    def _let_go(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+class _Unpacked:
+    """The bytes of a compressed response, as they come."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._morsels = in_morsels(response)
+        self._bytes = response.aiter_bytes()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with unpacking(self._morsels):
+            return await anext(self._bytes)
+        raise StopAsyncIteration
+
+
+class AsyncConnections(FreshInChild):
     """A client's connections to the service.
 
     Args:
         config: The client's configuration.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, http_client: httpx.AsyncClient | None) -> None:
+    def __init__(
+        self, config: ClientConfig, http_client: httpx.AsyncClient | None = None, refusal: str | None = None
+    ) -> None:
         self.config = config
+        self._refusal = refusal
         self._given_http = http_client
+        super().__init__()
+
+    def _begin_anew(self) -> None:
         self._lock = threading.Lock()
         # A connection belongs to the event loop that opened it.
         self._pools_of_loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pools[httpx.AsyncClient]]
@@ -218,8 +289,11 @@ class AsyncConnections:
 
         Raises:
             httpx.HTTPError: None came.
+            ConfigurationError: None can be asked for.
         """
-        pool = self._pools.enter()
+        if self._refusal is not None:
+            raise ConfigurationError(self._refusal)
+        pool = self._pools.enter(is_local=is_local(request, self.config))
         try:
             built, auth = build_request(pool.http, request, self.config)
             response = await pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
@@ -227,33 +301,64 @@ class AsyncConnections:
             await self._leave(pool)
             raise
         response.extensions["pool"] = pool
+        pool.note(response)
         return response
 
-    async def read(self, response: httpx.Response) -> Answer:
+    async def read(self, response: httpx.Response, *, is_error: bool = False) -> Answer:
         """Read the whole answer, and hang up. An error counts although its body breaks off.
 
         Raises:
             httpx.HTTPError: It broke off.
-            ProtocolError: It is compressed, or too large.
+            ProtocolError: It is too large, or compressed and broken.
         """
         body = BodyBuffer(self.config)
+        packets = await self.packets(response)
         try:
-            check_encoding(response)
-            async for chunk in response.aiter_raw():
+            async for chunk in packets:
                 body.add(chunk)
         except httpx.HTTPError:
             if response.is_success:
                 raise
         finally:
             await self.hang_up(response)
-        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
+        return Answer(
+            response.status_code, response.headers, body.content(is_error=is_error or not response.is_success)
+        )
+
+    async def read_reason(self, response: httpx.Response) -> Answer | None:
+        """Read an answer that is not what was asked for, and hang up; None if it can say nothing, or does not."""
+        if not may_say_why(response):
+            await self.hang_up(response)
+            return None
+        try:
+            return await self.read(response, is_error=True)
+        except (httpx.HTTPError, ProtocolError):
+            return None
+
+    async def packets(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """Return the bytes of an answer, as they come; it is hung up if they cannot be read.
+
+        Raises:
+            ProtocolError: It is compressed in a way that nobody here can unpack.
+        """
+        try:
+            is_packed = check_encoding(response)
+        except BaseException:
+            await self.hang_up(response)
+            raise
+        if is_packed:
+            return _Unpacked(response)
+        return aiter(cast("httpx.AsyncByteStream", response.stream))
 
     async def hang_up(self, response: httpx.Response) -> None:
-        """Close an answer, read or not."""
+        """Close an answer, read or not. One that came to the process that this is a fork of is not ours to close."""
+        pool = response.extensions["pool"]
+        if not pool.is_ours:
+            return
         try:
             await response.aclose()
         finally:
-            await self._leave(response.extensions["pool"])
+            await self._leave(pool)
 
     async def _leave(self, pool: Pool[httpx.AsyncClient]) -> None:
         http = self._pools.leave(pool)

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 import httpx
 
 from llama_cloud_chat._config import ClientConfig
-from llama_cloud_chat._errors import ChatError
+from llama_cloud_chat._errors import ChatError, ConfigurationError, ProtocolError
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
 from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
@@ -20,8 +20,20 @@ from llama_cloud_chat._session.operations import Operation, Request
 from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
 
-from .http import BodyBuffer, build_request, check_encoding, check_stream, failure_of, follows_redirects
-from .line import WATCHDOG, Line
+from .http import (
+    BodyBuffer,
+    build_request,
+    check_encoding,
+    failure_of,
+    follows_redirects,
+    in_morsels,
+    is_event_stream,
+    is_local,
+    may_say_why,
+    no_stream,
+    unpacking,
+)
+from .line import WATCHDOG, Line, is_shared
 from .pools import Pool, Pools
 
 T = TypeVar("T")
@@ -34,12 +46,21 @@ class Transport:
         config: The client's configuration.
         clock: How to wait, and jitter.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, clock: Clock, http_client: httpx.Client | None = None) -> None:
+    http_kind = httpx.Client
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        clock: Clock,
+        http_client: httpx.Client | None = None,
+        refusal: str | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
-        self._connections = Connections(config, http_client)
+        self._connections = Connections(config, http_client, refusal)
 
     def run(self, operation: Operation[T], max_retries: int | None = None) -> T:
         """Run an operation; repeat it up to `max_retries` times, by default as often as is configured.
@@ -79,7 +100,7 @@ class Transport:
         """Send a request once and read its whole answer.
 
         Raises:
-            ProtocolError: The answer is compressed, or too large.
+            ProtocolError: The answer is too large, or compressed and broken.
         """
         try:
             return self._connections.read(self._connections.open(request))
@@ -144,13 +165,11 @@ class PromptStream:
             return failure_of(error, self._connections.config)
 
     def _begin(self, response: httpx.Response) -> None:
-        try:
-            check_stream(response)
-        except BaseException:
-            self._connections.hang_up(response)
-            raise
+        if not is_event_stream(response):
+            raise no_stream(response, self._connections.read_reason(response))
+        self._packets = self._connections.packets(response)
+        self._response = response
         self._line.attach(response)
-        self._response, self._packets = response, iter(cast("httpx.SyncByteStream", response.stream))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -159,7 +178,7 @@ class PromptStream:
             return False
         self._line.attach(None)
         try:
-            if self._turn.is_complete:
+            if self._turn.is_complete and not is_shared(self._response):
                 self._drain(self._response)
         finally:
             self._connections.hang_up(self._response)
@@ -174,16 +193,27 @@ class PromptStream:
                 pass
 
 
+def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """Return the bytes of a compressed response, as they come."""
+    morsels = in_morsels(response)
+    with unpacking(morsels):
+        yield from response.iter_bytes()
+
+
 class Connections:
     """A client's connections to the service.
 
     Args:
         config: The client's configuration.
         http_client: An httpx client to use, which is not closed.
+        refusal: Why nothing is sent, if nothing is to be.
     """
 
-    def __init__(self, config: ClientConfig, http_client: httpx.Client | None) -> None:
+    def __init__(
+        self, config: ClientConfig, http_client: httpx.Client | None = None, refusal: str | None = None
+    ) -> None:
         self.config = config
+        self._refusal = refusal
         self._pools = Pools(httpx.Client, http_client)
 
     def open(self, request: Request) -> httpx.Response:
@@ -191,8 +221,11 @@ class Connections:
 
         Raises:
             httpx.HTTPError: None came.
+            ConfigurationError: None can be asked for.
         """
-        pool = self._pools.enter()
+        if self._refusal is not None:
+            raise ConfigurationError(self._refusal)
+        pool = self._pools.enter(is_local=is_local(request, self.config))
         try:
             built, auth = build_request(pool.http, request, self.config)
             response = pool.http.send(built, stream=True, auth=auth, follow_redirects=follows_redirects(request))
@@ -200,33 +233,64 @@ class Connections:
             self._leave(pool)
             raise
         response.extensions["pool"] = pool
+        pool.note(response)
         return response
 
-    def read(self, response: httpx.Response) -> Answer:
+    def read(self, response: httpx.Response, *, is_error: bool = False) -> Answer:
         """Read the whole answer, and hang up. An error counts although its body breaks off.
 
         Raises:
             httpx.HTTPError: It broke off.
-            ProtocolError: It is compressed, or too large.
+            ProtocolError: It is too large, or compressed and broken.
         """
         body = BodyBuffer(self.config)
+        packets = self.packets(response)
         try:
-            check_encoding(response)
-            for chunk in response.iter_raw():
+            for chunk in packets:
                 body.add(chunk)
         except httpx.HTTPError:
             if response.is_success:
                 raise
         finally:
             self.hang_up(response)
-        return Answer(response.status_code, response.headers, body.content(is_error=not response.is_success))
+        return Answer(
+            response.status_code, response.headers, body.content(is_error=is_error or not response.is_success)
+        )
+
+    def read_reason(self, response: httpx.Response) -> Answer | None:
+        """Read an answer that is not what was asked for, and hang up; None if it can say nothing, or does not."""
+        if not may_say_why(response):
+            self.hang_up(response)
+            return None
+        try:
+            return self.read(response, is_error=True)
+        except (httpx.HTTPError, ProtocolError):
+            return None
+
+    def packets(self, response: httpx.Response) -> Iterator[bytes]:
+        """Return the bytes of an answer, as they come; it is hung up if they cannot be read.
+
+        Raises:
+            ProtocolError: It is compressed in a way that nobody here can unpack.
+        """
+        try:
+            is_packed = check_encoding(response)
+        except BaseException:
+            self.hang_up(response)
+            raise
+        if is_packed:
+            return _unpacked(response)
+        return iter(cast("httpx.SyncByteStream", response.stream))
 
     def hang_up(self, response: httpx.Response) -> None:
-        """Close an answer, read or not."""
+        """Close an answer, read or not. One that came to the process that this is a fork of is not ours to close."""
+        pool = response.extensions["pool"]
+        if not pool.is_ours:
+            return
         try:
             response.close()
         finally:
-            self._leave(response.extensions["pool"])
+            self._leave(pool)
 
     def _leave(self, pool: Pool[httpx.Client]) -> None:
         http = self._pools.leave(pool)

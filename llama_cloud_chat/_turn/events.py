@@ -249,11 +249,18 @@ class UnknownEvent:
     Attributes:
         raw: Its data: parsed JSON, or text where the message was not JSON.
         index: Its place in `Turn.events`.
+        name: What the stream calls the message; empty where it came from elsewhere.
     """
 
     type: ClassVar[str] = "unknown"
     raw: Any
     index: int = field(default=-1, compare=False)
+    name: str = field(default="", compare=False)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the service says that something went wrong."""
+        return self.name == "error" or (isinstance(self.raw, dict) and self.raw.get("type") == "error")
 
 
 Event: TypeAlias = ThinkingDelta | TextDelta | Thinking | Text | ToolCall | ToolResult | Stop | UserInput | UnknownEvent
@@ -281,8 +288,14 @@ def read_message(data: bytes) -> Event | None:
         if value["type"] == "text_delta" and type(content := value["content"]) is str:
             return TextDelta(content, -1, value)
     except (ValueError, LookupError, TypeError):
-        return _read_odd_message(data)
-    return parse_event(value)
+        return _named(_read_odd_message(data), data)
+    return _named(parse_event(value), data)
+
+
+def _named(event: Event | None, data: bytes) -> Event | None:
+    if type(event) is UnknownEvent and isinstance(data, Named):
+        event.name = data.name.decode("utf-8", "replace")
+    return event
 
 
 def _read_odd_message(data: bytes) -> Event | None:

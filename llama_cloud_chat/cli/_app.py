@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -77,7 +78,10 @@ def run() -> None:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # what cannot be shown is no reason to fail
     signal.signal(signal.SIGTERM, _leave)
     try:
-        sys.exit(app(prog_name=_PROGRAM, standalone_mode=False))
+        try:
+            sys.exit(app(prog_name=_PROGRAM, standalone_mode=False))
+        finally:
+            sys.stdout.flush()
     except ChatError as error:
         complain(error.message)
         sys.exit(2 if isinstance(error, _CALLERS_FAULT) else 1)
@@ -87,7 +91,17 @@ def run() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _lead_nowhere(sys.stdout)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}:
+            raise
+        _lead_nowhere(sys.stdout)  # or what is left would be tried again at the end
+        complain(f"The output could not be written: {error.strerror}.")
+        sys.exit(1)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -14,8 +15,9 @@ _BEYOND_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def complain(problem: str) -> None:
-    """Say on stderr, in one line, what went wrong."""
-    print(clean_line(problem, 1000), file=sys.stderr)
+    """Say on stderr, in one line, what went wrong; to nobody, if its disk is full."""
+    with contextlib.suppress(OSError):
+        print(clean_line(problem, 1000), file=sys.stderr)
 
 
 def json_text(value: Any) -> str:

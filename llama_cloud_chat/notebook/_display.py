@@ -15,8 +15,8 @@ from ._transcript import Transcript
 class Display(Protocol):
     """A place for one view."""
 
-    def paint(self, turn: Turn) -> None:
-        """Show a turn that is still being answered, as far as it has come."""
+    def paint(self, turn: Turn) -> int:
+        """Show a turn that is still being answered, as far as it has come; return how many bytes that took."""
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
         """Show what there is to show, for good; once more when pictures have come."""
@@ -45,12 +45,15 @@ class NotebookDisplay:
         self._handle: Any = None
         self._shown: object = None
 
-    def paint(self, turn: Turn) -> None:
-        """Bring the view up to date, if there is anything new."""
+    def paint(self, turn: Turn) -> int:
+        """Bring the view up to date, if there is anything new; return its size."""
         so_far = len(turn.events), len(turn.text), len(turn.thinking)
-        if so_far != self._shown:
-            self._shown = so_far
-            self._publish({"text/html": render_html(Transcript([turn]), is_running=True), "text/plain": "Answering …"})
+        if so_far == self._shown:
+            return 0
+        self._shown = so_far
+        html = render_html(Transcript([turn]), is_running=True)
+        self._publish({"text/html": html, "text/plain": "Answering …"})
+        return len(html.encode())
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
         """Show the static view."""
@@ -75,8 +78,8 @@ class TerminalDisplay:
         self._calls = 0
         self._is_inside_line = False
 
-    def paint(self, turn: Turn) -> None:
-        """Print what is new."""
+    def paint(self, turn: Turn) -> int:
+        """Print what is new; a terminal takes all that comes."""
         if not self._is_begun:
             self._is_begun = True
             if turn.prompt.strip():
@@ -91,6 +94,7 @@ class TerminalDisplay:
             self._text = ""
         self._write(text[len(self._text) :])
         self._text = text
+        return 0
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
         """Print the rest of a turn that was painted; else all there is."""

@@ -27,6 +27,10 @@ _SHARE = 4
 """How many times longer than it painted a painter pauses: a view that takes long is painted less often."""
 
 
+_BYTES_PER_SECOND = 500_000
+"""How much is sent at the most: half of what Jupyter lets through before it drops output."""
+
+
 @dataclass
 class Stream:
     """A turn that is being answered, whoever streams it.
@@ -156,5 +160,5 @@ async def _apaint_until(is_over: asyncio.Event, stream: Stream, display: Display
 def _paint(stream: Stream, display: Display, clock: Clock) -> float:
     """Paint; return for how long to pause then. This alone decides the rate."""
     started = clock.monotonic()
-    display.paint(stream.turn())
-    return max(SHORTEST_PAUSE, _SHARE * (clock.monotonic() - started))
+    size = display.paint(stream.turn())
+    return max(SHORTEST_PAUSE, _SHARE * (clock.monotonic() - started), size / _BYTES_PER_SECOND)

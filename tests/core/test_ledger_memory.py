@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from llama_cloud_chat import MemoryLedger, Note
-from llama_cloud_chat._ledgers import fork
 
 from ..support.ledgers import HARD, NOTE, LedgerContract
 
@@ -64,7 +63,7 @@ def test_the_oldest_counts_are_dropped() -> None:
 
 def test_the_process_has_one_that_a_child_finds_empty() -> None:
     MemoryLedger.default.write("key", NOTE)
-    fork._begin_anew()  # as in the child of a fork
+    MemoryLedger.default._begin_anew()  # as in the child of a fork
     assert MemoryLedger.default.read("key") is None
 
 

@@ -334,8 +334,7 @@ def test_a_stream_collected_while_another_pool_is_made_hangs_nobody(
     stream: Any = session.stream("What?")
     next(stream)
     pools = sync_client._transport._connections._pools
-    make = pools._make
-    assert make is not None
+    make = pools._makers[True]
 
     def make_and_collect() -> Any:
         dropped.clear()  # as the garbage collector may at any moment
@@ -344,7 +343,7 @@ def test_a_stream_collected_while_another_pool_is_made_hangs_nobody(
     dropped = [stream]
     del stream
     monkeypatch.setattr("llama_cloud_chat._transport.pools.STREAMS_PER_POOL", 1)
-    monkeypatch.setattr(pools, "_make", make_and_collect)
+    monkeypatch.setitem(pools._makers, True, make_and_collect)
     assert ends(lambda: other.ask("What?"))
     assert service.received("stream")[0].hung_up.wait(PATIENCE)
     assert [pool.in_use for pool in pools._pools] == [0]

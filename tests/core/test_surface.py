@@ -40,7 +40,7 @@ DOCUMENTED = {
     "Attachment", "Event", "Stop", "Text", "TextDelta", "Thinking", "ThinkingDelta", "ToolCall", "ToolResult",
     "UnknownEvent", "Usage", "UserInput", "Source", "ToolRun", "Turn",
     "Hold", "Ledger", "MemoryLedger", "Note", "PostgresLedger", "SessionCount", "SqliteLedger",
-    "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
+    "IndexSummary", "JobMetadata", "PresignedURL", "SessionDetail", "SessionSummary",
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",
     "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from llama_cloud_chat import ChatClient
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
 from llama_cloud_chat.local._server import store
@@ -392,3 +393,12 @@ def test_an_agent_that_hangs_does_not_keep_the_service_from_stopping(connect: Co
         service.stop()
         assert next(events)["type"] == "stop"
     release.set()
+
+
+def test_turns_are_streamed_in_a_process_whose_own_uvicorn_has_ended(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sse_starlette.sse.AppStatus.should_exit", True)  # as its handler of signals leaves it
+    service = start()
+    with ChatClient(service.api_key, base_url=service.base_url) as client:
+        assert client.create(service.index_ids).ask("How many days of leave?").is_complete

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from IPython.utils.capture import capture_output
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError, TurnStream
+from llama_cloud_chat import AsyncChatClient, ChatClient, Turn, TurnFailedError, TurnStream
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat.notebook import ashow, show, to_html
-from llama_cloud_chat.notebook._display import TerminalDisplay
+from llama_cloud_chat.notebook._display import NotebookDisplay, TerminalDisplay
 from llama_cloud_chat.notebook._live import SHORTEST_PAUSE, find_stream, follow
 
 from ..support.server import Gate, Step
@@ -128,13 +128,32 @@ def test_a_view_in_which_nothing_changed_is_not_painted_again(
 def test_a_view_that_takes_long_to_paint_is_painted_less_often(
     service: ChatService, client: ChatClient, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def paint(display: Any, turn: Any) -> None:
+    def paint(display: Any, turn: Any) -> int:
         ticks.now += 1.5
+        return 0
 
     monkeypatch.setattr("llama_cloud_chat.notebook._display.TerminalDisplay.paint", paint)
     monkeypatch.setattr("llama_cloud_chat.notebook._display.TerminalDisplay.finish", lambda *_: None)
     show(client.session(service.add_session()).stream("Is it?"))
     assert ticks.waits[0] == 6.0
+
+
+def test_a_large_view_is_sent_less_often_than_jupyter_would_cut_off(
+    service: ChatService, client: ChatClient, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llama_cloud_chat.notebook._display.TerminalDisplay.paint", lambda *_: 1_250_000)
+    monkeypatch.setattr("llama_cloud_chat.notebook._display.TerminalDisplay.finish", lambda *_: None)
+    show(client.session(service.add_session()).stream("Is it?"))
+    assert ticks.waits[0] == 2.5
+
+
+def test_a_view_in_a_notebook_knows_its_size(notebook: Notebook) -> None:
+    turn = Turn("What?", session_id="ses-1")
+    display = NotebookDisplay()
+    with capture_output() as captured:
+        size = display.paint(turn)
+        assert display.paint(turn) == 0
+    assert size == len(captured._outputs[0]["data"]["text/html"].encode())
 
 
 def test_an_agent_that_fails_leaves_its_turn_and_the_error(

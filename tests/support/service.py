@@ -220,6 +220,8 @@ def _operation(request: Request) -> tuple[str, str]:
     """Return which operation a request is for, and which session it names."""
     parts = request.path.removeprefix("/api/v1/").split("/")
     session_id = unquote(parts[1]) if len(parts) > 1 else ""
+    if parts[0] == "indexes":
+        return "indexes", ""
     if parts[0] != "chat":
         return "attachment" if parts[0] == "beta" else "file", ""
     names = {

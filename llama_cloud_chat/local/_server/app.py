@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -199,6 +200,17 @@ def _title_route(store: Store) -> APIRouter:
     return routes
 
 
+class _EventStream(EventSourceResponse):
+    """An event stream that ends with its turn, which this server sees to when it stops.
+
+    sse-starlette ends all streams of a process once any uvicorn in it was told to stop, for good.
+    """
+
+    @staticmethod
+    async def _listen_for_exit_signal() -> None:
+        await asyncio.Event().wait()
+
+
 def _stream_route(turns: Turns, keep_alive: float, body_shape: type[StreamBody]) -> APIRouter:
     routes = APIRouter(prefix="/api/v1/chat", tags=["chat"], dependencies=_KEY)
     # One server-sent event; its data is an event of the chat as JSON.
@@ -213,7 +225,7 @@ def _stream_route(turns: Turns, keep_alive: float, body_shape: type[StreamBody])
         fault = fault_of(request.scope)
         with _refusals(session_id):
             turn = await turns.begin(scope, session_id, body.prompt, body.index_ids, body.require_all_indexes, fault)
-        return EventSourceResponse(
+        return _EventStream(
             _as_sse(turn),
             ping=keep_alive,
             ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
