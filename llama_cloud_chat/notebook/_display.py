@@ -17,6 +17,7 @@ class Display(Protocol):
 
     def paint(self, turn: Turn) -> int:
         """Show a turn that is still being answered, as far as it has come; return how many bytes that took."""
+        ...
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
         """Show what there is to show, for good; once more when pictures have come."""
