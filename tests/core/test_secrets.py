@@ -140,6 +140,7 @@ def test_an_id_is_one_segment_of_the_path(client: Any, service: ChatService, giv
         f"/api/v1/chat/{sent}",
         f"/api/v1/chat/{sent}/summary",
         f"/api/v1/chat/{sent}/title",
+        f"/api/v1/chat/{sent}/summary",  # whether it is the session that is missing
         f"/api/v1/chat/{sent}",
         f"/api/v1/chat/{sent}",
         f"/api/v1/beta/attachments/{sent}?source_id=f",
