@@ -202,7 +202,7 @@ def read_body(body: bytes) -> Any:
 
 
 def _reason(body: Any) -> str:
-    reason = reason_in(body)
+    reason = reason_in(body) if isinstance(body, dict) else ""
     return f": {reason}" if reason else ""
 
 

@@ -149,8 +149,10 @@ FAILURES = {
     "a cut error": [head(500, {"Content-Length": "9"}) + b"abc", Cut()],
     "a cut success": [head(202, {"Content-Length": "9"}) + b"abc", Cut()],
     "another type": [plain(200, b"Hi.", {"Content-Type": "text/html"})],
-    "compressed": [head(200, {**CHUNKED, "Content-Encoding": "gzip"})],
-    "a compressed error": [head(500, {**CHUNKED, "Content-Encoding": "gzip"})],
+    "packed in an unknown way": [head(200, {**CHUNKED, "Content-Encoding": "lz5"})],
+    "an error packed in an unknown way": [head(500, {**CHUNKED, "Content-Encoding": "lz5"})],
+    "badly packed": [plain(200, b"no gzip", {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"})],
+    "a badly packed error": [plain(500, b"no gzip", {"Content-Encoding": "gzip"})],
     "a cut head": [b"HTTP/1.1 200 OK\r\nContent-", Cut()],
     "no HTTP": [b"SSH-2.0\r\n\r\n", Cut()],
 }

@@ -111,6 +111,7 @@ def test_twins_take_the_same_arguments_and_give_the_same(member: Any, twin: Any)
         "converse",
         "session",
         "list",
+        "indexes",
         "config",
         "index_ids",
         "text_deltas",
