@@ -8,13 +8,14 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from llama_index.core.base.llms.types import ChatMessage
 
 from llama_cloud_chat import Message, SessionBusyError, Turn
 
 from ._converter import answer_message, history_messages
-from ._messages import to_core
+from ._messages import anchor_of, to_core
 
 
 class Place:
@@ -25,27 +26,44 @@ class Place:
         self.loop = running_loop()
 
 
+@dataclass
+class _Asked:
+    """A prompt and its turn, which grows by itself; whether it broke off, so that asking again delivers the rest."""
+
+    prompt: ChatMessage
+    turn: Turn
+    broke_off: bool = False
+
+
 class Conversation:
     """A conversation: messages that began it, or a session that is resumed, and the turns since.
 
     Turns queue up until the one before them has begun, for only then the session is known; from there on the core
-    queues them up.
+    queues them up. A session that the user named is used as it is. Any other is found by where the last answer stands,
+    so that it is forked if it is gone or has moved on; only while a turn of this conversation still runs on it, the
+    next one waits there.
 
     Args:
         messages: What was said before; the last answer among them that carries a session is continued.
         session_id: A session to use as it is, instead.
-
-    Attributes:
-        session_id: The session it goes on in; None until that is decided.
     """
 
     def __init__(self, messages: Sequence[ChatMessage] = (), session_id: str | None = None) -> None:
-        self.session_id = session_id
+        self._named = session_id
         self._messages = [message.model_copy(deep=True) for message in messages]
         self._past: list[Turn] | None = None if session_id is not None else []
-        self._since: list[tuple[ChatMessage, Turn]] = []
+        self._since: list[_Asked] = []
+        self._running = 0
         self._lock = threading.Lock()
         self._queue: deque[Place] = deque()
+
+    @property
+    def session_id(self) -> str | None:
+        """The session it goes on in; None until that is decided."""
+        if self._since:
+            return self._since[-1].turn.session_id
+        stands = (anchor_of(message).session_id for message in reversed(self._messages))
+        return self._named or next((session_id for session_id in stands if session_id), None)
 
     @property
     def unread_session_id(self) -> str | None:
@@ -58,24 +76,44 @@ class Conversation:
             self._past = list(turns)
 
     def question(self, new: Sequence[ChatMessage]) -> tuple[list[Message], str | None]:
-        """Return what to ask with: messages, and the session to ask them on if it is decided already."""
-        if self.session_id is not None:
-            return to_core(new), self.session_id
-        return to_core((*self._messages, *new)), None
+        """Return what to ask with: messages, and the session to ask them on if it is not theirs to say."""
+        with self._lock:
+            since = [one for one in self._since if not self._is_asked_again(one, new[-1])]
+            session_id = self._named or (self.session_id if self._running else None)
+        said = [*self._messages, *history_messages(self._past_turns())]
+        for one in since:
+            said += [one.prompt, answer_message(one.turn)]  # an empty answer says where it stands, too
+        return to_core((*said, *new)), session_id
 
     def note(self, prompt: ChatMessage, turn: Turn) -> None:
         """Take note of a turn that has begun; it grows by itself."""
-        self._since.append((prompt, turn))
-        self.session_id = turn.session_id
+        with self._lock:
+            self._since = [one for one in self._since if not self._is_asked_again(one, prompt)]
+            self._since.append(_Asked(prompt, turn))
+            self._running += 1
+
+    def close(self, turn: Turn, *, broke_off: bool) -> None:
+        """Take note that a turn is over: read to its end, let go, or broken off."""
+        with self._lock:
+            self._running -= 1
+            for one in self._since:
+                if one.turn is turn:
+                    one.broke_off = broke_off
+
+    def _is_asked_again(self, asked: _Asked, prompt: ChatMessage) -> bool:
+        """Whether a prompt is that of the last turn, which broke off: the conversation is then asked as it was."""
+        return asked.broke_off and asked is self._since[-1] and asked.prompt.content == prompt.content
+
+    def _past_turns(self) -> list[Turn]:
+        first = self._since[0].turn.number if self._since else None
+        return [turn for turn in self._past or () if first is None or turn.number is None or turn.number < first]
 
     def messages(self) -> list[ChatMessage]:
         """Return what was said so far, without the past of a session that was not read."""
-        first = self._since[0][1].number if self._since else None
-        past = [turn for turn in self._past or () if first is None or turn.number is None or turn.number < first]
-        said = [*copy.deepcopy(self._messages), *history_messages(past)]
-        for prompt, turn in list(self._since):
-            said.append(prompt.model_copy(deep=True))
-            answer = answer_message(turn)
+        said = [*copy.deepcopy(self._messages), *history_messages(self._past_turns())]
+        for one in list(self._since):
+            said.append(one.prompt.model_copy(deep=True))
+            answer = answer_message(one.turn)
             if answer.blocks:
                 said.append(answer)
         return said
@@ -83,7 +121,7 @@ class Conversation:
     def __reduce__(self) -> tuple[type[Conversation], tuple[list[ChatMessage], str | None]]:
         # In a copy the messages say where it stands, so that it forks if this one goes on first. A session that was
         # never read is still a session and nothing else.
-        return Conversation, (self.messages(), None) if self._past is not None else ([], self.session_id)
+        return Conversation, (self.messages(), None) if self._past is not None else ([], self._named)
 
     def queue_up(self) -> Place:
         """Take a place in the queue."""

@@ -55,11 +55,11 @@ def anchor_metadata(turn: Turn) -> dict[str, Any]:
 
 
 def history_messages(turns: Iterable[Turn]) -> list[ChatMessage]:
-    """Return a session's turns as messages; a turn that nothing answers is its prompt alone."""
+    """Return a session's turns as messages, in the user's own words; a turn that nothing answers is those alone."""
     messages: list[ChatMessage] = []
     for turn in turns:
         if turn.prompt:
-            messages.append(user_message(turn.prompt))
+            messages.append(user_message(turn.question))
         answer = answer_message(turn)
         if answer.blocks:
             messages.append(answer)

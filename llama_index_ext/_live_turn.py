@@ -169,11 +169,14 @@ class LiveTurn:
         try:
             self._trace.begin()
             yield self._place
-        except (GeneratorExit, asyncio.CancelledError):
+        except GeneratorExit:
             self._end(None)
             raise
+        except asyncio.CancelledError:
+            self._end(None, broke_off=True)
+            raise
         except BaseException as error:
-            self._end(error)
+            self._end(error, broke_off=True)
             raise
         else:
             self._end(None)
@@ -215,7 +218,7 @@ class LiveTurn:
         nodes = self.findings.take_result(run)
         self._trace.end_tool(run, self.findings.output_of(run), nodes)
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None, *, broke_off: bool = False) -> None:
         with self._ending:
             if self.is_over:
                 return
@@ -223,6 +226,8 @@ class LiveTurn:
         self.error = error
         if not self._has_begun and self.turn.number is not None and not isinstance(error, _REFUSALS):
             self._begin()  # nothing came of it, but the service may have taken the prompt
+        if self._has_begun:
+            self._conversation.close(self.turn, broke_off=broke_off and not self.turn.is_complete)
         if self._place is not None:
             self._conversation.leave(self._place)
         self.findings.describe(self.turn)

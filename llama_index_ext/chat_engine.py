@@ -1,23 +1,22 @@
 """LlamaCloud's chat agent as a LlamaIndex chat engine."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.callbacks import CallbackManager, trace_method
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import BaseChatEngine
+from typing_extensions import Self
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, ClientPair, ConverseOptions
 
 from ._answers import LlamaCloudChatResponse
 from ._conversation import Conversation
 from ._live_turn import LiveTurn
-from ._messages import user_message
+from ._messages import check_text, system_message, user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
-from ._tracing import trace_turn
+from ._tracing import as_trace, trace_turn
 
 
 class LlamaCloudChatEngine(Portable, BaseChatEngine):
@@ -58,6 +57,8 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         session_id: A session to go on in.
         index_ids: The indexes of new sessions; for a session that is bound to none, the indexes of each prompt.
         require_all_indexes: Whether an index that cannot be queried fails the turn.
+        system_prompt: What holds for all answers. A session is told it once, and again when it changes; the attribute
+            of this name may be set at any time.
         page_images: Whether `source_nodes` hold page pictures, too, as image nodes that are fetched when resolved.
         callback_manager: Where to send callback events.
 
@@ -76,6 +77,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         session_id: str | None = None,
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool | None = None,
+        system_prompt: str | None = None,
         page_images: bool = False,
         callback_manager: CallbackManager | None = None,
     ) -> None:
@@ -83,14 +85,14 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         self._options: ConverseOptions = {
             "index_ids": index_ids,
             "require_all_indexes": require_all_indexes,
-            "freshness": 0.0,
         }
+        self.system_prompt = system_prompt
         self._page_images = page_images
         self._conversation = Conversation(session_id=session_id)
         self.callback_manager = callback_manager or CallbackManager([])
 
     @classmethod
-    def from_defaults(cls, client: ChatClient | None = None, **options: Any) -> LlamaCloudChatEngine:
+    def from_defaults(cls, client: ChatClient | None = None, **options: Any) -> Self:
         """Make an engine; LlamaIndex's customary way to say `LlamaCloudChatEngine(...)`.
 
         Args:
@@ -110,49 +112,58 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         """The session that the conversation goes on in; None before the first answer."""
         return self._conversation.session_id
 
-    @trace_method("chat")
-    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> LlamaCloudChatResponse:
+    @as_trace
+    def chat(
+        self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
+    ) -> LlamaCloudChatResponse:
         """Ask, and wait for the whole answer.
 
         Args:
             message: The prompt.
             chat_history: A conversation to go on from instead of the engine's own; `[]` begins a new one.
+            key: What the question is called. Under one key it is asked once, however often this is called.
 
         Returns:
             The answer with its `sources`, `source_nodes` and `metadata`.
 
         Raises:
+            ConfigurationError: The prompt is no text, or an argument cannot work.
             TurnFailedError: The agent failed; `.turn` holds what it said.
             StreamInterruptedError: The answer was cut off for good; `.turn` holds what was received.
             ChatError: The prompt could not be asked.
         """
-        live = self._prepare(message, chat_history, is_streaming=False)
+        live = self._prepare(message, chat_history, key, is_streaming=False)
         live.run()
         return _response(live)
 
-    @trace_method("chat")
-    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> LlamaCloudChatResponse:
+    @as_trace
+    async def achat(
+        self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
+    ) -> LlamaCloudChatResponse:
         """Ask, and wait for the whole answer; see `chat`."""
-        live = self._prepare(message, chat_history, is_streaming=False)
+        live = self._prepare(message, chat_history, key, is_streaming=False)
         await live.arun()
         return _response(live)
 
-    @trace_method("chat")
-    def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> LlamaCloudStreamingResponse:
+    @as_trace
+    def stream_chat(
+        self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
+    ) -> LlamaCloudStreamingResponse:
         """Return an answer to be read as it comes. It is asked when it is first read; errors are raised there.
 
         Args:
             message: The prompt.
             chat_history: A conversation to go on from instead of the engine's own; `[]` begins a new one.
+            key: What the question is called. Under one key it is asked once, however often this is called.
         """
-        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, is_streaming=True))
+        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, key, is_streaming=True))
 
-    @trace_method("chat")
+    @as_trace
     async def astream_chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None
+        self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
     ) -> LlamaCloudStreamingResponse:
         """Return an answer to be read as it comes; see `stream_chat`."""
-        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, is_streaming=True))
+        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, key, is_streaming=True))
 
     def reset(self) -> None:
         """Begin a new conversation, in a new session. The old one is kept by the service."""
@@ -181,13 +192,21 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             conversation.take_history((await self._clients.async_client.retrieve(unread)).turns)
         return conversation.messages()
 
-    def _prepare(self, message: str, chat_history: Sequence[ChatMessage] | None, *, is_streaming: bool) -> LiveTurn:
-        if chat_history is not None:
-            self._conversation = Conversation(chat_history)
-        prompt = user_message(message)
+    def _prepare(
+        self, message: str, chat_history: Sequence[ChatMessage] | None, key: str | None, *, is_streaming: bool
+    ) -> LiveTurn:
+        prompt = user_message(check_text(message))
+        options: ConverseOptions = {**self._options, "key": key}
+        # Other threads change the engine's conversation meanwhile: it is looked at once.
+        if chat_history is None:
+            conversation = self._conversation
+        else:
+            conversation = self._conversation = Conversation(chat_history)
+            options["freshness"] = 0.0
+        instruction = [system_message(self.system_prompt)] if self.system_prompt else []
         trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=is_streaming)
         return LiveTurn(
-            self._clients, self._conversation, [prompt], self._options, trace, page_images=self._page_images
+            self._clients, conversation, [*instruction, prompt], options, trace, page_images=self._page_images
         )
 
     def __repr__(self) -> str:
