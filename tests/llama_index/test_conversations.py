@@ -1,4 +1,4 @@
-"""Where an engine's conversation goes on: sessions that are gone, questions asked again, instructions, what is no text."""
+"""Where an engine's conversation goes on: gone sessions, questions asked again, instructions, what is no text."""
 
 from __future__ import annotations
 
