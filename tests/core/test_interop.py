@@ -254,7 +254,7 @@ def test_the_last_page_has_no_token(client: Any, service: ChatService, end: dict
 def test_a_list_that_leads_in_a_circle_is_a_protocol_error(client: Any, service: ChatService) -> None:
     page = {"items": [SUMMARY], "next_page_token": "t"}
     service.instead["list"].extend([[in_json(page)]] * 3)
-    with pytest.raises(ProtocolError, match="does not end"):
+    with pytest.raises(ProtocolError, match="do not end"):
         list(client.list())
     assert len(service.requests) == 2
 

@@ -41,9 +41,9 @@ def main() -> None:
     for line in sys.stdin:
         data, docs = map(Path, line.split())
         child = os.fork()
-        if child == 0:
+        if child == 0:  # which says so itself: its address must not come before that
+            print("child", os.getpid(), flush=True)
             serve(data, docs)
-        print("child", child, flush=True)
 
 
 if __name__ == "__main__":

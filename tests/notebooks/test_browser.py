@@ -70,7 +70,7 @@ def test_a_turn_can_be_read_and_unfolded(browser: Browser, server: PageServer) -
     thinking.click()
     tool.click()
     assert "I search the indexes for passages that speak of it." in turn.text
-    assert '"query": "two lithium batteries last"' in turn.text
+    assert '"query": "two lithium batteries"' in turn.text
 
 
 def test_page_pictures_have_pixels(browser: Browser, server: PageServer) -> None:
