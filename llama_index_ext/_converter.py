@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -14,14 +14,18 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import ToolOutput
 
 from llama_cloud_chat import (
+    Anchor,
     ChatClient,
     Event,
     Source,
+    Stop,
     Text,
     Thinking,
     ToolCall,
+    ToolResult,
     ToolRun,
     Turn,
+    Usage,
 )
 
 from ._messages import user_message
@@ -122,11 +126,53 @@ def source_node(source: Source) -> NodeWithScore:
         text=source.text,
         start_char_idx=source.start_char,
         end_char_idx=source.end_char,
-        metadata={**source.metadata, **{key: value for key, value in own.items() if value is not None}},
+        metadata={key: _flat(value) for key, value in {**source.metadata, **own}.items() if value is not None},
         excluded_llm_metadata_keys=_TECHNICAL_KEYS,
         excluded_embed_metadata_keys=_TECHNICAL_KEYS,
     )
     return NodeWithScore(node=node, score=source.score)
+
+
+def _flat(value: Any) -> str | int | float:
+    """Return a value as vector stores take it: lists and mappings as JSON."""
+    return value if isinstance(value, (str, int, float)) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+class ToolResultData(dict[str, Any]):
+    """What one of the agent's tools gave back, as `raw_output` of a workflow's event.
+
+    It is the result itself, a result that is no mapping under `result`; under `source_nodes`, and as the attribute of
+    that name, where LlamaIndex's programs look for it, is what it retrieved. Written down, it is plain data.
+
+    Attributes:
+        result: The result as it came.
+    """
+
+    def __init__(self, result: Any, source_nodes: Sequence[NodeWithScore]) -> None:
+        super().__init__(result if isinstance(result, dict) else {"result": result}, source_nodes=list(source_nodes))
+        self.result = result
+
+    @property
+    def source_nodes(self) -> list[NodeWithScore]:
+        """What it retrieved."""
+        nodes: list[NodeWithScore] = self["source_nodes"]
+        return nodes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result, self.source_nodes)
+
+
+def turn_told(text: str, outputs: Iterable[ToolOutput], metadata: Mapping[str, Any]) -> Turn:
+    """Return the turn that an answer's plain data tell of, without its prompt; thinking and tools come first."""
+    events: list[Event] = [Thinking(metadata["thinking"])] if metadata.get("thinking") else []
+    for number, output in enumerate(outputs, 1):
+        call_id = f"call-{number}"
+        events.append(ToolCall(call_id, output.tool_name, output.raw_input))
+        events.append(ToolResult(call_id, output.tool_name, output.raw_output))
+    usage = Usage(**metadata.get("usage", {}))
+    stop = Stop(usage=usage, skipped_index_ids=list(metadata.get("skipped_index_ids", ())))
+    anchor = Anchor.read(metadata)
+    return Turn.from_events("", [*events, Text(text), stop], session_id=anchor.session_id, number=anchor.turn)
 
 
 class Findings:
@@ -146,6 +192,7 @@ class Findings:
         self.source_nodes: list[NodeWithScore] = []
         self.metadata: dict[str, Any] = {}
         self._image_client = image_client
+        self._nodes: dict[int, list[NodeWithScore]] = {}
         self._outputs: dict[str, tuple[ToolRun, ToolOutput]] = {}
 
     def output_of(self, run: ToolRun) -> ToolOutput:
@@ -167,9 +214,13 @@ class Findings:
         output.raw_input = run.arguments
         output.raw_output = run.result
         output.blocks = [TextBlock(text=result_text(run.result))]
-        nodes = list(self._nodes_of(run))
+        nodes = self._nodes[id(run)] = list(self._nodes_of(run))
         self.source_nodes.extend(nodes)
         return nodes
+
+    def nodes_of(self, run: ToolRun) -> list[NodeWithScore]:
+        """Return the nodes that a run's result brought."""
+        return self._nodes.get(id(run), [])
 
     def _nodes_of(self, run: ToolRun) -> Iterable[NodeWithScore]:
         sources = run.sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,27 @@ def check_text(message: object) -> str:
         return message
     hint = "Pass its text: message.content." if isinstance(message, ChatMessage) else "Ask something."
     raise ConfigurationError(f"The prompt must be a str, not {type(message).__name__}. {hint}")
+
+
+def to_data(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
+    """Return a conversation as plain data: what was said, by whom, and where it stands. Instructions are left out."""
+    return [
+        {key: value for key, value in asdict(one).items() if value is not None and key != "media"}
+        for one in to_core(messages)
+        if one.role != "system"
+    ]
+
+
+def from_data(messages: Iterable[dict[str, Any]]) -> list[ChatMessage]:
+    """Return the conversation that plain data tell of."""
+    return [
+        ChatMessage(
+            role=one["role"],
+            content=one["text"],
+            additional_kwargs={key: value for key, value in one.items() if key not in {"role", "text"}},
+        )
+        for one in messages
+    ]
 
 
 def _convert(message: ChatMessage) -> Message:

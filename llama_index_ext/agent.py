@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
-from llama_index.core.agent.workflow import AgentOutput, AgentStream, BaseWorkflowAgent, ToolCallResult
+from llama_index.core.agent.workflow import AgentOutput, AgentSetup, AgentStream, BaseWorkflowAgent, ToolCallResult
 from llama_index.core.agent.workflow import ToolCall as ToolCallEvent
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -20,8 +22,9 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.llm import LLM
-from llama_index.core.memory import BaseMemory
+from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.tools import AsyncBaseTool, ToolSelection
+from llama_index.core.workflow import Context, step
 from pydantic import PrivateAttr
 
 from llama_cloud_chat import (
@@ -31,6 +34,7 @@ from llama_cloud_chat import (
     ConfigurationError,
     ConverseOptions,
     Event,
+    Message,
     TextDelta,
     ThinkingDelta,
     ToolCall,
@@ -38,13 +42,16 @@ from llama_cloud_chat import (
 )
 
 from ._conversation import Conversation
-from ._converter import answer_message, tracer_usage
+from ._converter import ToolResultData, answer_message, tracer_usage
 from ._live_turn import LiveTurn
-from ._messages import to_core, user_message
+from ._messages import anchor_of, from_data, to_core, to_data, user_message
 from ._tracing import trace_turn
 
-# Where a workflow's context keeps which agent goes on in which session, and the session of the latest answer.
-_SESSIONS, _SESSION = "session_ids", "session_id"
+# Where a workflow's context keeps each agent's conversation and its session, the session of the latest answer, and what
+# the question is called.
+_CONVERSATIONS, _SESSIONS, _SESSION, _KEY = "conversations", "session_ids", "session_id", "question_key"
+
+_NAME = "LlamaCloud"
 
 
 class LlamaCloudAgent(BaseWorkflowAgent):
@@ -81,12 +88,14 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         ...             can_handoff_to=["Writer"],
         ...         )
         ...         workflow = AgentWorkflow([writer, researcher], root_agent="Writer")
-        ...         print(await workflow.run("How many days of leave are there? Write a note."))
+        ...         print(await workflow.run("How many days of leave are there?"))
         >>> asyncio.run(write())
         Note: ...Everyone has 30 days of paid leave each year. ...
 
-    A run goes on in the session that its messages carry, else in the one that its `Context` holds (under
-    `session_id`; it survives `to_dict` and `from_dict`), else in `session_id=`, else in a new one.
+    A run goes on where its messages say, else where its `Context` says, else in the session `session_id=`, else in a
+    new one. A Context keeps the conversation as plain data, which survives `to_dict` and `from_dict`: a second run from
+    the same place forks, and a session that is gone is no dead end. `run(..., key=)` names a question: under one key it
+    is asked once. The output of a run has its `source_nodes`, and so has the `raw_output` of each tool's result.
 
     Args:
         name: What other agents call it.
@@ -112,10 +121,13 @@ class LlamaCloudAgent(BaseWorkflowAgent):
     _options: ConverseOptions = PrivateAttr()
     _first_session_id: str | None = PrivateAttr()
     _made_with: dict[str, Any] = PrivateAttr()
+    _asking: WeakKeyDictionary[Any, tuple[list[Message], asyncio.Future[AgentOutput]]] = PrivateAttr(
+        default_factory=WeakKeyDictionary
+    )
 
     def __init__(
         self,
-        name: str = "LlamaCloud",
+        name: str = _NAME,
         description: str = "LlamaCloud's chat agent. It answers questions from the documents of its indexes.",
         *,
         client: ChatClient | None = None,
@@ -137,6 +149,8 @@ class LlamaCloudAgent(BaseWorkflowAgent):
             llm=llm or _NoLocalModel(),
             **options,
         )
+        if name == _NAME:
+            self.name = _DefaultName(name)
         self._clients = ClientPair(client, async_client)
         self._options = {"index_ids": index_ids, "require_all_indexes": require_all_indexes}
         self._first_session_id = session_id
@@ -157,6 +171,23 @@ class LlamaCloudAgent(BaseWorkflowAgent):
     def __reduce__(self) -> tuple[Any, ...]:
         # A workflow holds on to its runtime; what is pickled is how to make the agent again.
         return partial(type(self), **self._made_with), ()
+
+    @step
+    async def run_agent_step(self, ctx: Context, ev: AgentSetup) -> AgentOutput:
+        """Take the step, also of a run that goes on in a Context which was left in mid-run and so lost its memory.
+
+        Args:
+            ctx: The workflow's context.
+            ev: The conversation.
+
+        Returns:
+            The answer.
+        """
+        if await ctx.store.get("memory", default=None) is None:
+            said = [message for message in ev.input if message.role != MessageRole.SYSTEM]
+            await ctx.store.set("memory", ChatMemoryBuffer.from_defaults(chat_history=said, llm=self.llm))
+        output: AgentOutput = await super().run_agent_step(ctx, ev)
+        return output
 
     async def take_step(
         self,
@@ -179,28 +210,47 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         Raises:
             ChatError: The turn failed.
         """
-        live = await self._prepare(ctx, llm_input)
+        messages = await self._messages(ctx, llm_input)
+        said = to_core(messages)
+        told, answer = self._asking.get(ctx.store, (None, None))
+        if answer is not None and told == said:  # a run that was left in mid-turn takes its step up and begins anew
+            return await asyncio.shield(answer)
+        answer = asyncio.get_running_loop().create_future()
+        self._asking[ctx.store] = said, answer
+        try:
+            output = await self._answer(ctx, messages, tools, memory)
+        except BaseException:
+            answer.cancel()
+            raise
+        else:
+            answer.set_result(output)
+            return output
+        finally:
+            self._asking.pop(ctx.store, None)
+
+    async def _answer(
+        self, ctx: Any, messages: Sequence[ChatMessage], tools: Sequence[AsyncBaseTool], memory: BaseMemory
+    ) -> AgentOutput:
+        live = await self._prepare(ctx, messages)
         results: list[ToolCallResult] = []
         text = ""
-        is_first = True
         async with aclosing(live.aevents()) as events:
             async for event in events:
-                if is_first:
-                    is_first = False
-                    await self._remember(ctx, live.turn.session_id)
                 if type(event) is TextDelta:
                     text += event.content
                 self._report(ctx, event, text, live, results)
         done = await ctx.store.get("current_tool_calls", default=[])
         await ctx.store.set("current_tool_calls", [*done, *results])
         answer = answer_message(live.turn)
-        answer.additional_kwargs["agent"] = self.name
+        answer.additional_kwargs["agent"] = str(self.name)
+        await self._remember(ctx, [*messages, answer])
         await memory.aput(answer)
         return AgentOutput(
             response=answer,
             tool_calls=self._hand_over(tools),
             raw={"usage": tracer_usage(live.turn)},
-            current_agent_name=self.name,
+            current_agent_name=str(self.name),
+            source_nodes=live.findings.source_nodes,  # type: ignore[call-arg]  # events hold more than their fields
         )
 
     async def handle_tool_call_results(self, ctx: Any, results: list[ToolCallResult], memory: BaseMemory) -> None:
@@ -224,43 +274,53 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         """
         return output
 
-    async def _prepare(self, ctx: Any, llm_input: Sequence[ChatMessage]) -> LiveTurn:
-        sessions: dict[str, str] = await ctx.store.get(_SESSIONS, default={})
-        messages = [_without_anchor(one) if self._is_anothers(one) else one for one in llm_input]
-        conversation = Conversation()
-        if not any(message.is_anchor for message in to_core(messages)):
-            own = sessions.get(self.name)
-            conversation = Conversation(session_id=own or self._first_session_id)
-            if own:
-                messages = [one for one in messages if not self._is_system_prompt(one)]  # it has been told
+    async def _init_context(self, ctx: Any, ev: Any) -> None:
+        await super()._init_context(ctx, ev)
+        await ctx.store.set(_KEY, ev.get("key", default=None))
+
+    async def _messages(self, ctx: Any, llm_input: Sequence[ChatMessage]) -> list[ChatMessage]:
+        """Return the conversation, from what the workflow gives and, where that knows no session, the Context."""
+        messages = [_as_anothers(one) if self._is_anothers(one) else one for one in llm_input]
         notice = _pattern(await ctx.store.get("handoff_output_prompt", default=""))
         messages = [one for one in messages if not notice.fullmatch(one.content or "")]
-        messages = _end_with_request(messages, await ctx.store.get("user_msg_str", default=None))
-        trace = trace_turn(self, messages[-1], callbacks=None, is_streaming=self.streaming)
-        return LiveTurn(self._clients, conversation, messages, self._options, trace)
+        if not any(message.is_anchor for message in to_core(messages)):
+            told = await ctx.store.get(_CONVERSATIONS, default={})
+            messages = [*from_data(told.get(str(self.name), ())), *messages]
+        return _with_request(messages, await ctx.store.get("user_msg_str", default=None))
+
+    async def _prepare(self, ctx: Any, messages: Sequence[ChatMessage]) -> LiveTurn:
+        stands = any(message.is_anchor for message in to_core(messages))
+        conversation = Conversation(session_id=None if stands else self._first_session_id)
+        asked = next(one for one in reversed(messages) if one.role == MessageRole.USER)
+        options: ConverseOptions = {**self._options, "key": await ctx.store.get(_KEY, default=None)}
+        trace = trace_turn(self, asked, callbacks=None, is_streaming=self.streaming)
+        return LiveTurn(self._clients, conversation, messages, options, trace)
 
     def _is_anothers(self, message: ChatMessage) -> bool:
         return bool(message.additional_kwargs.get("agent", self.name) != self.name)
 
-    def _is_system_prompt(self, message: ChatMessage) -> bool:
-        return message.role == MessageRole.SYSTEM and message.content == self.system_prompt
+    async def _remember(self, ctx: Any, messages: Sequence[ChatMessage]) -> None:
+        """Keep the conversation in the Context, for LlamaIndex leaves the memory behind when a Context is written down.
 
-    async def _remember(self, ctx: Any, session_id: str | None) -> None:
-        sessions = await ctx.store.get(_SESSIONS, default={})
-        await ctx.store.set(_SESSIONS, {**sessions, self.name: session_id})
+        This is done once the turn is over: one that was broken off and is asked again must be found as it was.
+        """
+        name, session_id = str(self.name), anchor_of(messages[-1]).session_id
+        for key, value in ((_CONVERSATIONS, to_data(messages)), (_SESSIONS, session_id)):
+            told = await ctx.store.get(key, default={})
+            await ctx.store.set(key, {**told, name: value})
         await ctx.store.set(_SESSION, session_id)
 
     def _report(self, ctx: Any, event: Event, text: str, live: LiveTurn, results: list[ToolCallResult]) -> None:
         if isinstance(event, TextDelta) and self.streaming:
             ctx.write_event_to_stream(
-                AgentStream(delta=event.content, response=text, current_agent_name=self.name, raw=event.raw)
+                AgentStream(delta=event.content, response=text, current_agent_name=str(self.name), raw=event.raw)
             )
         elif isinstance(event, ThinkingDelta) and self.streaming:
             ctx.write_event_to_stream(
                 AgentStream(
                     delta="",
                     response=text,
-                    current_agent_name=self.name,
+                    current_agent_name=str(self.name),
                     raw=event.raw,
                     thinking_delta=event.content,
                 )
@@ -275,7 +335,9 @@ class LlamaCloudAgent(BaseWorkflowAgent):
                 tool_name=run.name,
                 tool_kwargs=run.arguments,
                 tool_id=run.call_id,
-                tool_output=live.findings.output_of(run),
+                tool_output=live.findings.output_of(run).model_copy(
+                    update={"raw_output": ToolResultData(run.result, live.findings.nodes_of(run))}
+                ),
                 return_direct=False,
             )
             results.append(result)
@@ -324,9 +386,10 @@ def _check(can_handoff_to: list[str] | None, llm: LLM | None, options: dict[str,
         )
 
 
-def _without_anchor(message: ChatMessage) -> ChatMessage:
-    """Return another agent's answer without its session: what it says counts, where it stands does not."""
-    return ChatMessage(role=message.role, blocks=message.blocks)
+def _as_anothers(message: ChatMessage) -> ChatMessage:
+    """Return another agent's answer under its name and without its session: where it stands is not said to us."""
+    name = message.additional_kwargs.get("agent")
+    return ChatMessage(role=message.role, blocks=message.blocks, additional_kwargs={"name": name})
 
 
 def _pattern(notice: str) -> re.Pattern[str]:
@@ -337,9 +400,34 @@ def _pattern(notice: str) -> re.Pattern[str]:
     return re.compile(escaped or r"(?!)", re.DOTALL)
 
 
-def _end_with_request(messages: list[ChatMessage], request: str | None) -> list[ChatMessage]:
-    """Return the messages with the user's request last; after a hand-over others have spoken since."""
-    requests = [one for one in messages if one.role == MessageRole.USER and (request or "") in (one.content or "")]
-    if not requests:
+def _with_request(messages: list[ChatMessage], request: str | None) -> list[ChatMessage]:
+    """Return the messages with a request of the user to answer, once if it stands there twice.
+
+    A run that was cancelled leaves its request in the memory; asked again, it is the same one.
+    """
+    if not any(one.role == MessageRole.USER for one in messages) or anchor_of(messages[-1]).session_id:
         return [*messages, user_message(request or "")]
-    return [*(one for one in messages if one is not requests[-1]), requests[-1]]
+    if len(messages) > 1 and messages[-1] == messages[-2] and messages[-1].role == MessageRole.USER:
+        return messages[:-1]
+    return messages
+
+
+class _DefaultName(str):
+    """The name of an agent that was given none. Two of them in one workflow would be one, and the other be lost."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _DefaultName) and other is not self:
+            raise ConfigurationError(
+                f"Two agents are called {str(self)!r}, as they are by default, and cannot be told apart. Give each "
+                "LlamaCloudAgent of a workflow a name= of its own."
+            )
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)

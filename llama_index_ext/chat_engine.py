@@ -134,7 +134,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         """
         live = self._prepare(message, chat_history, key, is_streaming=False)
         live.run()
-        return _response(live)
+        return LlamaCloudChatResponse.of(live.turn, live.findings)
 
     @as_trace
     async def achat(
@@ -143,7 +143,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         """Ask, and wait for the whole answer; see `chat`."""
         live = self._prepare(message, chat_history, key, is_streaming=False)
         await live.arun()
-        return _response(live)
+        return LlamaCloudChatResponse.of(live.turn, live.findings)
 
     @as_trace
     def stream_chat(
@@ -211,13 +211,3 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._clients!r}, session_id={self.session_id!r})"
-
-
-def _response(live: LiveTurn) -> LlamaCloudChatResponse:
-    return LlamaCloudChatResponse(
-        response=live.turn.text,
-        sources=live.findings.sources,
-        source_nodes=live.findings.source_nodes,
-        metadata=live.findings.metadata,
-        turn=live.turn,
-    )

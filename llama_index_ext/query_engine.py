@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -53,7 +53,8 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
         require_all_indexes: Whether an index that cannot be queried fails the query.
         keep_sessions: Whether the sessions of queries are kept; else each is deleted once it is answered, errors
             included.
-        streaming: Whether answers are handed on as they come; `source_nodes` and `metadata` then grow with them.
+        streaming: Whether answers are handed on as they come, from their first text on; what the agent looked up before
+            that is in `source_nodes` then, and both they and `metadata` grow with the text.
         page_images: Whether `source_nodes` hold page pictures, too, as image nodes that are fetched when resolved.
         callback_manager: Where to send callback events.
 
@@ -94,7 +95,9 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
             live = self._prepare(query_bundle)
             if self._streaming:
                 answer = LlamaCloudStreamingResponse(live)
-                response = LlamaCloudStreamingQuery(_read(answer), answer.source_nodes, answer.metadata, answer=answer)
+                pieces = answer.response_gen
+                first = next(pieces, None)  # what LlamaIndex reads of an answer when it gets it comes before its text
+                response = LlamaCloudStreamingQuery.of(answer, _read(answer, first, pieces))
             else:
                 live.run()
                 response = _response(live)
@@ -107,9 +110,9 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
             live = self._prepare(query_bundle)
             if self._streaming:
                 answer = LlamaCloudStreamingResponse(live)
-                response = AsyncLlamaCloudStreamingQuery(
-                    _aread(answer), answer.source_nodes, answer.metadata, answer=answer
-                )
+                apieces = answer.async_response_gen()
+                first = await anext(apieces, None)
+                response = AsyncLlamaCloudStreamingQuery.of(answer, _aread(answer, first, apieces))
             else:
                 await live.arun()
                 response = _response(live)
@@ -130,16 +133,25 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
 
 def _response(live: LiveTurn) -> Response:
     _check(live.turn.text)
-    return LlamaCloudResponse(live.turn.text, live.findings.source_nodes, live.findings.metadata, turn=live.turn)
+    return LlamaCloudResponse.of(live.turn, live.findings.source_nodes, live.findings.metadata)
 
 
-def _read(answer: LlamaCloudStreamingResponse) -> Generator[str, None, None]:
-    yield from answer.response_gen
+def _read(
+    answer: LlamaCloudStreamingResponse, first: str | None, pieces: Generator[str, None, None]
+) -> Generator[str, None, None]:
+    with closing(pieces):
+        if first is not None:
+            yield first
+        yield from pieces
     _check(answer.response)
 
 
-async def _aread(answer: LlamaCloudStreamingResponse) -> AsyncGenerator[str, None]:
-    async with aclosing(answer.async_response_gen()) as pieces:
+async def _aread(
+    answer: LlamaCloudStreamingResponse, first: str | None, pieces: AsyncGenerator[str, None]
+) -> AsyncGenerator[str, None]:
+    async with aclosing(pieces):
+        if first is not None:
+            yield first
         async for piece in pieces:
             yield piece
     _check(answer.response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +16,14 @@ from llama_index.core.agent.workflow import (
     ToolCall,
     ToolCallResult,
 )
-from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.memory import ChatMemoryBuffer, Memory, StaticMemoryBlock
 from llama_index.core.workflow import Context
 from pydantic import BaseModel
 
 from llama_cloud_chat import AsyncChatClient, ConfigurationError, TurnFailedError
 from llama_index_ext import LlamaCloudAgent, LlamaCloudChatEngine
-from tests.llama_index.harness import WAIT, HoldingService, echo, failing, researcher, text_of
+from tests.llama_index.harness import WAIT, Gate, HoldingService, echo, failing, researcher, text_of
 from tests.llama_index.models import Says, Writer
 
 # LlamaIndex's workflows look at every attribute of an agent, among them pydantic's deprecated ones.
@@ -303,3 +304,108 @@ async def test_an_agent_shows_no_secret(aserve: AServe) -> None:
     await _run(agent, "a", ctx=context)
     assert key not in repr(agent)
     assert key not in str(context.to_dict())
+
+
+@pytest.mark.rule("design-4")
+async def test_two_runs_from_one_restored_context_fork(aserve: AServe) -> None:
+    client = aserve(echo)
+    agent = LlamaCloudAgent(async_client=client, system_prompt="Be brief.")
+    context = Context(agent)
+    await _run(agent, "a", ctx=context)
+    kept = json.loads(json.dumps(context.to_dict()))
+    branches = [Context.from_dict(agent, kept) for _ in range(2)]
+    assert str((await _run(agent, "b", ctx=branches[0]))[0]) == "2: b"
+    other = str((await _run(agent, "c", ctx=branches[1]))[0])
+    assert other.startswith("1: ")
+    assert all(told in other for told in ("> Be brief.", "> a", "> 1: This conversation"))
+    assert "> b" not in other
+    assert sorted((await _turns(client)).values()) == [1, 2]
+    assert str((await _run(agent, "d", ctx=branches[0]))[0]) == "3: d"
+    assert str((await _run(agent, "e", ctx=branches[1]))[0]) == "2: e"
+
+
+@pytest.mark.rule("design-4")
+async def test_a_context_whose_session_was_deleted_goes_on(aserve: AServe) -> None:
+    client = aserve(echo)
+    agent = LlamaCloudAgent(async_client=client)
+    context = Context(agent)
+    await _run(agent, "a", ctx=context)
+    await client.delete(await context.store.get("session_id"))
+    restored = Context.from_dict(agent, context.to_dict())
+    for ctx in (context, restored):
+        answer = str((await _run(agent, "b", ctx=ctx))[0])
+        assert "> a" in answer
+        assert answer.endswith("b")
+
+
+async def test_a_changed_system_prompt_reaches_the_agent(aserve: AServe) -> None:
+    agent = LlamaCloudAgent(async_client=aserve(echo), system_prompt="Be brief.")
+    context = Context(agent)
+    await _run(agent, "a", ctx=context)
+    agent.system_prompt = "Be kind."
+    second = str((await _run(agent, "b", ctx=context))[0])
+    assert second.startswith("2: ")
+    assert "> Be kind." in second
+    assert str((await _run(agent, "c", ctx=context))[0]) == "3: c"
+
+
+async def test_a_memory_block_reaches_the_agent_in_every_turn(aserve: AServe) -> None:
+    memory = Memory.from_defaults(session_id="s", memory_blocks=[StaticMemoryBlock(static_content="Ann is new.")])
+    agent = LlamaCloudAgent(async_client=aserve(echo))
+    first = str((await _run(agent, "a", memory=memory))[0])
+    assert "Ann is new." in first
+    assert str((await _run(agent, "b", memory=memory))[0]) == "2: b"  # it has been told, and holds
+    memory.memory_blocks[0].static_content = [TextBlock(text="Ann has left.")]  # type: ignore[attr-defined]
+    third = str((await _run(agent, "c", memory=memory))[0])
+    assert third.startswith("3: ")
+    assert "Ann has left." in third
+    await memory.sql_store._async_engine.dispose()  # type: ignore[union-attr]
+
+
+@pytest.mark.rule("design-3")
+@pytest.mark.parametrize("how", ["asked again", "restored"])
+async def test_a_run_cancelled_in_mid_turn_asks_once(aserve: AServe, how: str) -> None:
+    gate = Gate()
+    client = aserve(gate)
+    agent = LlamaCloudAgent(async_client=client)
+    context = Context(agent)
+    handler = agent.run("a", ctx=context)
+    assert await asyncio.to_thread(gate.waiting.wait, WAIT)
+    await handler.cancel_run()
+    with pytest.raises(BaseException):  # noqa: B017  # which one depends on the version
+        await asyncio.wait_for(handler, WAIT)
+    gate.open.set()
+    if how == "restored":
+        context = Context.from_dict(agent, json.loads(json.dumps(context.to_dict())))
+    output, _ = await _run(agent, "a", ctx=context)
+    assert str(output) == "a one two"
+    assert list((await _turns(client)).values()) == [1]
+
+
+async def test_a_key_names_a_runs_question(aserve: AServe) -> None:
+    client = aserve(echo)
+    agent = LlamaCloudAgent(async_client=client)
+    assert [str((await _run(agent, "a", key="q1"))[0]) for _ in range(2)] == ["1: a", "1: a"]
+    assert list((await _turns(client)).values()) == [1]
+
+
+def test_two_agents_without_a_name_are_refused_in_one_workflow(aserve: AServe) -> None:
+    first, second = (LlamaCloudAgent(async_client=aserve(echo)) for _ in range(2))
+    with pytest.raises(ConfigurationError, match=r"Give each LlamaCloudAgent of a workflow a name= of its own"):
+        AgentWorkflow([first, second], root_agent="LlamaCloud")
+    assert AgentWorkflow([first, writer()], root_agent="LlamaCloud").agents["LlamaCloud"] is first
+    assert (first.name, repr(first.name)) == ("LlamaCloud", "'LlamaCloud'")
+
+
+async def test_other_agents_are_told_with_their_names(aserve: AServe) -> None:
+    first = LlamaCloudAgent("First", "Begins.", async_client=aserve(echo), can_handoff_to=["Second"])
+    second = LlamaCloudAgent("Second", "Ends.", async_client=aserve(echo))
+    output, _ = await _run(AgentWorkflow([first, second], root_agent="First"), "Go.")
+    assert "[assistant First]\n> 1: Go." in str(output) or "First" in str(output)
+
+
+async def test_a_picture_in_the_request_is_refused(aserve: AServe) -> None:
+    picture = ImageBlock(image=b"\x89PNG\r\n\x1a\n", image_mimetype="image/png")
+    message = ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), picture])
+    with pytest.raises(ConfigurationError, match="image"):
+        await LlamaCloudAgent(async_client=aserve(echo)).run(message)

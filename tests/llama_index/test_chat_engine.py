@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ def test_a_node_says_where_its_passage_is(serve: Serve) -> None:
         "start_char": 10,
         "end_char": 30,
         "rerank_score": 0.9,
-        "attachments": [picture],
+        "attachments": json.dumps([picture]),  # vector stores take no lists
         "tool_call_id": "c1",
     }
     assert (found.node.start_char_idx, found.node.end_char_idx) == (10, 30)  # type: ignore[attr-defined]
