@@ -245,13 +245,14 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         answer.additional_kwargs["agent"] = str(self.name)
         await self._remember(ctx, [*messages, answer])
         await memory.aput(answer)
-        return AgentOutput(
+        output = AgentOutput(
             response=answer,
             tool_calls=self._hand_over(tools),
             raw={"usage": tracer_usage(live.turn)},
             current_agent_name=str(self.name),
-            source_nodes=live.findings.source_nodes,  # type: ignore[call-arg]  # events hold more than their fields
         )
+        output["source_nodes"] = live.findings.source_nodes  # events hold more than their fields
+        return output
 
     async def handle_tool_call_results(self, ctx: Any, results: list[ToolCallResult], memory: BaseMemory) -> None:
         """Tell the next agent that it has been handed the request; nothing else is ever called here.
