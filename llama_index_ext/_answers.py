@@ -38,7 +38,12 @@ class LlamaCloudChatResponse(_OfTurn, AgentChatResponse):
 
     @classmethod
     def of(cls, turn: Turn, findings: Findings) -> Self:
-        """Return the answer of a turn."""
+        """Return the answer of a turn.
+
+        Args:
+            turn: The turn.
+            findings: What LlamaIndex shows of it beside its text.
+        """
         answer = cls(turn.text, findings.sources, findings.source_nodes, metadata=findings.metadata)
         return answer._keep(turn)
 
@@ -48,7 +53,13 @@ class LlamaCloudResponse(_OfTurn, Response):
 
     @classmethod
     def of(cls, turn: Turn, source_nodes: list[NodeWithScore], metadata: dict[str, Any] | None) -> Self:
-        """Return the answer of a turn."""
+        """Return the answer of a turn.
+
+        Args:
+            turn: The turn.
+            source_nodes: What its tools retrieved.
+            metadata: What the answer carries beside its text.
+        """
         return cls(turn.text, source_nodes, metadata)._keep(turn)
 
 
@@ -67,7 +78,12 @@ class LlamaCloudStreamingQuery(StreamingResponse):
 
     @classmethod
     def of(cls, answer: LlamaCloudStreamingResponse, reader: Generator[str, None, None]) -> Self:
-        """Return what reads an answer."""
+        """Return what reads an answer.
+
+        Args:
+            answer: The answer.
+            reader: The one reader of its text.
+        """
         query = cls(reader, answer.source_nodes, answer.metadata)
         query.answer = answer
         return query
@@ -99,7 +115,12 @@ class AsyncLlamaCloudStreamingQuery(AsyncStreamingResponse):
 
     @classmethod
     def of(cls, answer: LlamaCloudStreamingResponse, reader: AsyncGenerator[str, None]) -> Self:
-        """Return what reads an answer."""
+        """Return what reads an answer.
+
+        Args:
+            answer: The answer.
+            reader: The one reader of its text.
+        """
         query = cls(reader, answer.source_nodes, answer.metadata)
         query.answer = answer
         return query
