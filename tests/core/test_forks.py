@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+
+from llama_cloud_chat import ConfigurationError, Message, _fork
+from llama_cloud_chat._transport.line import lead_nowhere
+from llama_cloud_chat._transport.pools import _PARENTS, Pools, _GivenClients
+
+from ..support.service import ChatService, Held
+from ..support.turns import said
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
 
@@ -246,3 +259,83 @@ for used in (client, other):
 assert len(service.requests) == asked
 assert ask(client) == "You said: Two?"
 """)
+
+
+# The same steps in one process, as if it were the child: what a child runs, no measuring of these tests sees.
+
+
+class Wire:
+    """A network stream over a socket."""
+
+    def __init__(self, sock: socket.socket | None) -> None:
+        self._sock = sock
+
+    def get_extra_info(self, name: str) -> socket.socket | None:
+        return self._sock
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+def test_a_copy_of_a_descriptor_that_leads_nowhere_holds_no_line(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    number = near.fileno()
+    lead_nowhere(Wire(near))
+    assert far.recv(1) == b""  # nobody else had it
+    assert near.fileno() == number
+    near.close()
+    lead_nowhere(Wire(near))
+    lead_nowhere(Wire(None))
+
+
+def test_the_pools_of_a_child_are_empty_and_its_parent_s_wires_lead_nowhere(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    pools = Pools(httpx.Client)
+    pool = pools.enter(is_local=True)
+    wire = Wire(near)
+    pool.note(httpx.Response(200, extensions={"network_stream": wire}))
+    pools._begin_anew()
+    assert far.recv(1) == b""
+    assert pools.clear() == []
+    assert pool in _PARENTS
+    _PARENTS.remove(pool)
+    pool.http.close()
+
+
+def test_a_given_client_of_the_parent_s_is_refused() -> None:
+    given = _GivenClients()
+    with httpx.Client() as http:
+        given.use(http)
+        given._begin_anew()
+        with pytest.raises(ConfigurationError, match="used before this process was forked"):
+            given.use(http)
+
+
+def test_a_turn_that_the_parent_asked_is_not_cleaned_up_by_its_child(
+    client: Any, service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.plays.append(Held(said("Held on.")))
+    messages = [Message("user", "One?")]
+    stream = client.converse(messages, index_ids=["ix"], keep_session=False)
+    next(stream)
+    process = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    stream.close()
+    monkeypatch.undo()
+    assert service.operations() == ["create", "stream"]
+
+
+def test_all_that_lives_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fork, "_LIVING", weakref.WeakSet())
+    given = _GivenClients()
+    with httpx.Client() as http:
+        given.use(http)
+        _fork._begin_anew()
+        with pytest.raises(ConfigurationError):
+            given.use(http)

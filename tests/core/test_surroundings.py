@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -28,6 +28,9 @@ from llama_cloud_chat import (
     UnprocessableEntityError,
 )
 from llama_cloud_chat._config import make_config
+from llama_cloud_chat._transport.http import Morsels, unpacking
+from llama_cloud_chat._transport.line import Line
+from llama_cloud_chat._transport.tasks import Nothing, _OfSharedLine, _Unpacked
 
 from ..support.clients import KEY, FakeClock, make_client
 from ..support.server import CHUNKED, PATIENCE, Cut, Gate, ScriptedServer, chunk, head, in_json, plain
@@ -132,7 +135,7 @@ def test_a_host_that_can_be_one_is_taken(url: str) -> None:
 
 
 def test_an_attachment_at_a_host_that_cannot_be_one_is_no_address(client: Any) -> None:
-    for url in ("https://a..b/x", "https://["):
+    for url in ("https://a..b/x", "https://h:port/x"):
         with pytest.raises(ProtocolError, match="no web address"):
             client.download(PresignedURL(url=url, expires_at=""))
 
@@ -424,6 +427,31 @@ def test_broken_or_unknown_compression_is_a_protocol_error(client: Any, service:
             client.create().ask("What?")
         with pytest.raises(ProtocolError, match=said_):
             session.summary()
+
+
+def test_a_packer_that_complains_of_a_missing_end_is_not_believed_over_what_it_holds() -> None:
+    morsels = Morsels(httpx.ByteStream(b""))
+    morsels.is_over = True
+    with unpacking(morsels):
+        raise httpx.DecodingError("incomplete")
+
+
+async def test_a_compressed_stream_whose_end_is_missing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b""))
+
+    async def incomplete() -> AsyncIterator[bytes]:
+        unpacked._morsels.is_over = True
+        raise httpx.DecodingError("incomplete")
+        yield b""
+
+    unpacked = _Unpacked(packed)
+    unpacked._bytes = incomplete()
+    assert [piece async for piece in unpacked] == []
+
+
+async def test_a_cut_that_comes_when_the_wait_is_over_cancels_nobody() -> None:
+    _OfSharedLine(Nothing(), Line())._let_go()
+    await asyncio.sleep(0)
 
 
 # What the service says of its errors.
