@@ -68,7 +68,9 @@ class Threads:
         config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
         async with self._ledger.hold(f"thread {thread_id}"):
             state = await self._graph.aget_state(config)
-            if state.next:  # a worker died here: what it was asked is answered before anything else
+            # A worker died here: what it was asked is answered before anything else. (Not `state.next`: that is empty
+            # already if the answer was written and the checkpoint was not.)
+            if state.tasks:
                 await self._run(None, config)
                 state = await self._graph.aget_state(config)
             if not any(message.id == question.id for message in state.values.get("messages", [])):
