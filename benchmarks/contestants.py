@@ -9,11 +9,14 @@ Ours are given sessions that they made themselves, so that their first prompt re
 
 from __future__ import annotations
 
+import atexit
 import json
+import tempfile
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any, TypeAlias
 
 from .server import tokens
@@ -409,6 +412,66 @@ def _core(url: str, conversations: int) -> Ask:
                 take(event.content)
 
     return ask
+
+
+def _asks_with_keys(url: str, ledger: Any, *, has_keys: bool = True) -> Ask:
+    """Return what asks one question after another, each under a key of its own."""
+    from llama_cloud_chat import ChatClient, TextDelta
+
+    session = ChatClient(KEY, base_url=url, ledger=ledger).create()
+    keys = map("question {}".format, count())
+
+    def ask(take: Take) -> None:
+        for event in session.stream(PROMPT, key=next(keys) if has_keys else None):
+            if type(event) is TextDelta:
+                take(event.content)
+
+    return ask
+
+
+@_enter("core, key in memory", "ours")
+def _key_in_memory(url: str, _: int) -> Ask:
+    from llama_cloud_chat import MemoryLedger
+
+    return _asks_with_keys(url, MemoryLedger())
+
+
+def _sqlite_ledger() -> Any:
+    import filelock  # noqa: F401  # what it needs
+
+    from llama_cloud_chat import SqliteLedger
+
+    folder = tempfile.TemporaryDirectory(prefix="benchmark-")
+    atexit.register(folder.cleanup)
+    return SqliteLedger(f"{folder.name}/ledger.db")
+
+
+@_enter("core, key in SQLite", "ours")
+def _key_in_sqlite(url: str, _: int) -> Ask:
+    return _asks_with_keys(url, _sqlite_ledger())
+
+
+@_enter("core, SQLite and no key", "ours")
+def _sqlite_and_no_key(url: str, _: int) -> Ask:
+    return _asks_with_keys(url, _sqlite_ledger(), has_keys=False)
+
+
+@_enter("core, key in PostgreSQL", "ours")
+def _key_in_postgres(url: str, _: int) -> Ask:
+    import pytest
+
+    from llama_cloud_chat import PostgresLedger
+    from tests.support.postgres import cluster
+
+    server = ExitStack()
+    try:
+        dsn = server.enter_context(cluster(is_durable=True)).dsn()
+    except pytest.skip.Exception as missing:
+        raise ImportError(str(missing)) from None
+    ledger = PostgresLedger(dsn)
+    atexit.register(server.close)
+    atexit.register(ledger.close)  # before the server, which waits for whoever is connected
+    return _asks_with_keys(url, ledger)
 
 
 @_enter("core, async", "ours", is_async=True)

@@ -1,4 +1,4 @@
-"""What is measured: eight races, each with the same shape: `(service's address, effort, results)`."""
+"""What is measured: nine races, each with the same shape: `(service's address, effort, results)`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ _QUICK_TO_ANSWER = (
     "core",
     "ChatLlamaCloud, stream",
     "LlamaCloudChatEngine, stream_chat",
+)
+_KEYED = (
+    "core",
+    "core, SQLite and no key",
+    "core, key in memory",
+    "core, key in SQLite",
+    "core, key in PostgreSQL",
 )
 _SOCIABLE = ("httpx, raw bytes, async", "ChatOpenAI, astream", "core, async", "ChatLlamaCloud, astream")
 
@@ -125,9 +132,12 @@ def _text_length(deltas: int) -> int:
     return sum(map(len, tokens(deltas)))
 
 
+_EVERYBODY = tuple(name for name in CONTESTANTS if name == "core" or name not in _KEYED)
+
+
 def _stream(race: str, script: Script, base: str, effort: Effort, results: Results) -> None:
-    rehearsal = Field(CONTESTANTS, f"{base}/{replace(script, deltas=script.deltas // 20)}", results)
-    with closing(rehearsal), closing(Field(CONTESTANTS, f"{base}/{script}", results)) as field:
+    rehearsal = Field(_EVERYBODY, f"{base}/{replace(script, deltas=script.deltas // 20)}", results)
+    with closing(rehearsal), closing(Field(_EVERYBODY, f"{base}/{script}", results)) as field:
         field.warm_up(_text_length(script.deltas))
         for _ in range(effort.rounds):
             for contestant in field.contestants:
@@ -144,9 +154,9 @@ def _blocks(base: str, effort: Effort, results: Results) -> None:
     _stream("blocks", Script(deltas=effort.deltas, framing="block"), base, effort, results)
 
 
-def _short(base: str, effort: Effort, results: Results) -> None:
+def _short_turns(race: str, names: tuple[str, ...], base: str, effort: Effort, results: Results) -> None:
     script = Script(deltas=5)
-    with closing(Field(_QUICK_TO_ANSWER, f"{base}/{script}", results)) as field:
+    with closing(Field(names, f"{base}/{script}", results)) as field:
         for _ in range(5):
             field.warm_up(_text_length(script.deltas))
         gc.collect()
@@ -155,7 +165,16 @@ def _short(base: str, effort: Effort, results: Results) -> None:
                 field.run(contestant.name, Counter().take)  # the processor's caches are its own then
                 watch = _StopWatch()
                 field.run(contestant.name, watch.take)
-                results.add("short", contestant.name, **watch.stop())
+                measured = watch.stop()
+                results.add(race, contestant.name, **{metric: measured[metric] for metric in RACES[race].units})
+
+
+def _short(base: str, effort: Effort, results: Results) -> None:
+    _short_turns("short", _QUICK_TO_ANSWER, base, effort, results)
+
+
+def _ledgers(base: str, effort: Effort, results: Results) -> None:
+    _short_turns("ledgers", _KEYED, base, effort, results)
 
 
 class _StopWatch:
@@ -169,8 +188,9 @@ class _StopWatch:
 
     def stop(self) -> dict[str, float]:
         assert self._first is not None
-        cpu = time.process_time() - self._started_cpu
-        return {"first_text": (self._first - self._started) * 1e3, "cpu": cpu * 1e3}
+        cpu, now = time.process_time() - self._started_cpu, time.perf_counter()
+        seconds = {"first_text": self._first - self._started, "turn": now - self._started, "cpu": cpu}
+        return {metric: duration * 1e3 for metric, duration in seconds.items()}
 
 
 def _idle(base: str, effort: Effort, results: Results) -> None:
@@ -380,6 +400,12 @@ RACES: dict[str, Race] = {
         {"first_text": "ms to the first text", "cpu": "ms of CPU per turn"},
         "httpx, raw bytes",
         _short,
+    ),
+    "ledgers": Race(
+        "Short turns of five tokens under keys",
+        {"turn": "ms per turn", "cpu": "ms of CPU per turn"},
+        "core",
+        _ledgers,
     ),
     "crowd": Race(
         "Many streams at once in one process, 50 deltas each, 5 ms apart",

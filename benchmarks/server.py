@@ -260,7 +260,12 @@ def _next_session() -> str:
 
 
 def _summary(session_id: str) -> dict[str, Any]:
-    return {"session_id": session_id, "last_updated_at": "2026-01-01T00:00:00Z", "generated_title": "A title"}
+    return {
+        "session_id": session_id,
+        "last_updated_at": "2026-01-01T00:00:00Z",
+        "generated_title": "A title",
+        "index_ids": ["index-1"],
+    }
 
 
 def _json_answer(value: Any) -> bytes:

@@ -297,6 +297,7 @@ class ChatLlamaCloud(BaseChatModel):
             "require_all_indexes": kwargs.get("require_all_indexes", self.require_all_indexes),
             "keep_session": self.keep_sessions,
             "freshness": self.freshness,
+            "key": kwargs.get("key"),
         }
 
 

@@ -63,8 +63,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
-    """Start a server; skip the test where there is none."""
+def cluster(*, is_durable: bool = False) -> Iterator[Cluster]:
+    """Start a server; skip the test where there is none. A durable one waits for the disk, as real ones do."""
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     initdb, postgres = program("initdb"), program("postgres")
     if initdb is None or postgres is None:
@@ -80,7 +80,7 @@ def cluster() -> Iterator[Cluster]:
             [initdb, "-D", str(folder / "data"), *options, f"--pwfile={password}"],
             check=True, stdout=subprocess.DEVNULL, cwd=folder, **who,
         )  # fmt: skip
-        running = start(folder, free_port(), who)
+        running = start(folder, free_port(), who, is_durable=is_durable)
         try:
             yield running
         finally:
@@ -88,10 +88,11 @@ def cluster() -> Iterator[Cluster]:
             running.process.wait(30)
 
 
-def start(folder: Path, port: int, who: dict[str, Any] | None = None) -> Cluster:
+def start(folder: Path, port: int, who: dict[str, Any] | None = None, *, is_durable: bool = False) -> Cluster:
     postgres = program("postgres")
     assert postgres is not None
-    settings = [f"unix_socket_directories={folder}", f"port={port}", "listen_addresses=127.0.0.1", "fsync=off"]
+    settings = [f"unix_socket_directories={folder}", f"port={port}", "listen_addresses=127.0.0.1"]
+    settings += [] if is_durable else ["fsync=off"]
     process = subprocess.Popen(
         [postgres, "-D", str(folder / "data"), *(f"--{setting}" for setting in settings)],
         stderr=subprocess.DEVNULL, cwd=folder, **(_as_a_user(folder) if who is None else who),
