@@ -40,13 +40,14 @@ def shape_of(schema: Any) -> Shape:
     """
     if isinstance(schema, Mapping):
         return _of_json_schema(schema)
-    if not isinstance(schema, type) and get_origin(schema) is None:
+    generic = get_origin(schema) is not None  # Python 3.10 takes `list[int]` for a class, which `issubclass` does not
+    if not isinstance(schema, type) and not generic:
         raise ConfigurationError(
             f"A schema is a pydantic class, a TypedDict, a dataclass or a JSON schema, not {clean_line(repr(schema))}."
         )
     # Who has a class of pydantic 1 has imported it; importing it here would only cost time.
     v1 = sys.modules.get("pydantic.v1")
-    if v1 is not None and isinstance(schema, type) and issubclass(schema, v1.BaseModel):
+    if v1 is not None and not generic and issubclass(schema, v1.BaseModel):
         return _of_pydantic_v1(schema, v1.ValidationError)
     return _of_type(schema)
 
