@@ -61,6 +61,15 @@ Model = Annotated[
     ),
 ]
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
+Indexes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index",
+        metavar="NAME",
+        help="An index to ask, by name or id; may be given again. Without it, those of the session or of "
+        "LLAMA_CLOUD_INDEX_IDS.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -160,13 +169,7 @@ def chat(
     session: Annotated[
         str | None, typer.Option(metavar="ID", help="Go on in this session; without it a new one begins.")
     ] = None,
-    index: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID",
-            help="An index to ask; may be given again. Without it, those of the session or of LLAMA_CLOUD_INDEX_IDS.",
-        ),
-    ] = None,
+    index: Indexes = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="Plain text; with a question on stdin, print the answer alone.")
     ] = False,
@@ -232,6 +235,29 @@ def sessions_title(
     from ._sessions import title_session  # noqa: PLC0415
 
     title_session(connection, session, text)
+
+
+@app.command()
+@with_connection
+def indexes(connection: Connection, docs: Docs = None, json: AsJson = False) -> None:
+    """List the indexes that can be asked."""
+    from ._indexes import run_indexes  # noqa: PLC0415
+
+    run_indexes(replace(connection, docs=docs or None), json=json)
+
+
+@app.command()
+@with_connection
+def doctor(connection: Connection, index: Indexes = None, docs: Docs = None, json: AsJson = False) -> None:
+    """Look whether everything is in order: the key, the address, the project, the indexes, one short turn.
+
+    The exit code is 0 if all is well, 1 if something is not. The turn costs what a short question costs; its
+    session is deleted again.
+    """
+    from ._doctor import run_doctor  # noqa: PLC0415
+
+    if not run_doctor(replace(connection, docs=docs or None), index or [], json=json):
+        raise typer.Exit(1)
 
 
 @app.command()

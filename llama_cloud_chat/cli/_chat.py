@@ -12,6 +12,7 @@ from llama_cloud_chat._turn.prompts import unfold_transcript
 from llama_cloud_chat._turn.wording import clean, clean_line, count
 
 from ._connection import Connection, Reached, connect
+from ._indexes import find_indexes
 from ._safe import complain
 from ._screen import Screen
 from ._sessions import make_title
@@ -114,7 +115,7 @@ def _open_talk(service: Reached, session_id: str | None, index_ids: Sequence[str
     if session_id is not None and not index_ids:
         bound_to = service.client.get_summary(session_id).index_ids
         return Talk(service.client, bound_to or service.index_ids, session_id)
-    return Talk(service.client, index_ids or service.index_ids, session_id)
+    return Talk(service.client, find_indexes(service.client, index_ids) or service.index_ids, session_id)
 
 
 class Command(NamedTuple):
@@ -152,7 +153,8 @@ class _Keyboard:
             self._greet()
         elif not self._talk.index_ids:
             self._screen.line(
-                "No index is asked, so the agent may have no documents to look into; name one with --index ID.",
+                "No index is asked, so the agent has no documents to look into; name one with --index. The command "
+                "indexes lists what there is.",
                 style="dim",
             )
         self._screen.line("Ask something. /help lists the commands, /quit or Ctrl-D leaves.", style="dim")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llama_cloud_chat import ChatClient, ConfigurationError
+from llama_cloud_chat import DEFAULT_MAX_RETRIES, ChatClient, ConfigurationError
 from llama_cloud_chat._config import key_from_environment
 
 if sys.version_info >= (3, 11):
@@ -80,6 +80,10 @@ class Connection:
         return replace(self, docs=[])
 
 
+class NoKeyError(ConfigurationError):
+    """There is no key to ask with."""
+
+
 class Reached(NamedTuple):
     """A service that is there: its client, and the indexes to ask where none are named."""
 
@@ -88,10 +92,15 @@ class Reached(NamedTuple):
 
 
 @contextlib.contextmanager
-def connect(connection: Connection) -> Iterator[Reached]:
+def connect(connection: Connection, max_retries: int = DEFAULT_MAX_RETRIES) -> Iterator[Reached]:
     """Reach the service; start it first if it is the embedded one.
 
+    Args:
+        connection: Where it is.
+        max_retries: How often a request that failed is sent again.
+
     Raises:
+        NoKeyError: There is no key.
         ConfigurationError: What the options, the profile and the environment say cannot work.
     """
     if connection.local:
@@ -104,11 +113,11 @@ def connect(connection: Connection) -> Iterator[Reached]:
             LocalService(
                 connection.docs, data=connection.data, agent=connection.model, on_progress=on_progress
             ) as service,
-            ChatClient(service.api_key, base_url=service.base_url) as client,
+            ChatClient(service.api_key, base_url=service.base_url, max_retries=max_retries) as client,
         ):
             yield Reached(client, service.index_ids)
         return
-    with ChatClient(**_client_arguments(connection)) as client:
+    with ChatClient(**_client_arguments(connection), max_retries=max_retries) as client:
         yield Reached(client, list(client.config.index_ids))
 
 
@@ -140,7 +149,7 @@ def _client_arguments(connection: Connection) -> dict[str, Any]:
     arguments: dict[str, Any] = {name: getattr(connection, name) or profile.get(name) for name in _ADDRESS}
     arguments["api_key"] = profile.get("api_key")
     if not arguments["api_key"] and key_from_environment() is None:
-        raise ConfigurationError(
+        raise NoKeyError(
             "There is no API key; set LLAMA_CLOUD_API_KEY (keys are made at https://cloud.llamaindex.ai), name a "
             "profile with --profile, or try things without a key with --local."
         )

@@ -13,6 +13,7 @@ from rich.text import Text as RichText
 
 from llama_cloud_chat import (
     Event,
+    IndexSummary,
     SessionSummary,
     Source,
     TextDelta,
@@ -165,6 +166,26 @@ class Screen:
             table.add_row(RichText(session_id), RichText(title), RichText(updated))
         self.console.print(table)
 
+    def indexes(self, indexes: Sequence[IndexSummary]) -> None:
+        """Show indexes, one to a line; on a wide terminal as a table."""
+        rows = [(index.name, index.id, index.status or "", index.description or "") for index in indexes]
+        if self.console.width < _NARROW:
+            for name, index_id, status, description in rows:
+                self.line(clean_line(f"{name}  {index_id}  {status}"))
+                if description:
+                    self._indented(clean_line(description), style="dim")
+            return
+        table = self._table("Indexes", "name", "id", "state", "description")
+        for row in rows:
+            table.add_row(*(RichText(clean_line(cell, _LONGEST_TITLE)) for cell in row))
+        self.console.print(table)
+
+    def finding(self, name: str, text: str, *, is_well: bool) -> None:
+        """Say of one thing whether it is in order."""
+        self.end_paragraph()
+        mark = ("ok    ", "green") if is_well else ("FAIL  ", "bold red")
+        self.console.print(RichText.assemble(mark, f"{name:<9}", clean(text)), soft_wrap=not self.console.is_terminal)
+
     def history(self, turns: Sequence[Turn]) -> None:
         """Show a session's turns, three lines each."""
         self.end_paragraph()
@@ -220,7 +241,7 @@ class Screen:
         for column in columns:
             table.add_column(
                 column,
-                no_wrap=column in {"file", "session", "last updated"},
+                no_wrap=column in {"file", "id", "session", "last updated"},
                 justify="right" if column == "score" else "left",
             )
         return table
