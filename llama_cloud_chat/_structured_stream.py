@@ -40,6 +40,7 @@ class AnswerDraft(UnknownEvent):
 
     Attributes:
         raw: The answer's text until now.
+        name: Empty.
         index: Of no meaning; a draft is no part of a turn.
     """
 

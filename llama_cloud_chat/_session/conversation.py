@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from llama_cloud_chat._config import DEFAULT_FRESHNESS, check_prompt, check_text
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat._structured.output import StructuredOutput
 from llama_cloud_chat._turn.prompts import instructions_digest
+
+if TYPE_CHECKING:
+    from llama_cloud_chat._structured.output import StructuredOutput
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
