@@ -107,6 +107,9 @@ class ChunkWriter:
 
     def _with_metadata(self, metadata: dict[str, Any], **fields: Any) -> ChatGenerationChunk:
         if not self._id:
+            if self._turn.number is None:  # which answer it will be is known only at the end
+                self._template = ChatGenerationChunk(message=AIMessageChunk(content=""))
+                return ChatGenerationChunk(message=AIMessageChunk(response_metadata=metadata, **fields))
             self._id = message_id(self._turn)
             self._template = ChatGenerationChunk(message=AIMessageChunk(content="", id=self._id))
             metadata.update(opening_metadata(self._turn))

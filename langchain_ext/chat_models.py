@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
 from langchain_core.caches import BaseCache
@@ -28,6 +28,7 @@ from llama_cloud_chat import (
     ConverseOptions,
     Event,
     Timeouts,
+    Turn,
     TurnStream,
 )
 
@@ -36,6 +37,7 @@ from ._clients import shared_clients
 from ._converter import ChunkWriter, ProtocolWriter, message_of
 from ._messages import to_core
 from ._metadata import MODEL_NAME, PROVIDER
+from ._structured import DraftWriter, by_second_model, output_of, structured_model, wants_drafts
 
 T = TypeVar("T")
 
@@ -182,6 +184,9 @@ class ChatLlamaCloud(BaseChatModel):
         params["ls_model_name"] = kwargs.get("model") or MODEL_NAME
         return params
 
+    def _resolve_model_profile(self) -> Any:
+        return {"structured_output": True}  # `create_agent` then needs no tool for a response format
+
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], "llama_cloud_api_key": None}}
@@ -207,7 +212,48 @@ class ChatLlamaCloud(BaseChatModel):
             NotImplementedError: There are tools. The agent runs its own, on the server.
         """
         _refuse_tools(tools)
+        output_of(kwargs.get("response_format"))
         return self.bind(**kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: Literal["json_schema", "function_calling", "json_mode"] | None = None,
+        model: BaseChatModel | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a model whose answers are values of `schema`.
+
+        The schema is asked for in the prompt, in a compact notation, and the JSON object with which the answer ends is
+        validated. If it does not fit, the agent is asked once more, in the same session, and told what is wrong. With
+        `model=` the agent answers in text instead, and that model puts answer and sources into the schema.
+
+        Args:
+            schema: A pydantic class (of version 2 or 1), a TypedDict, a dataclass, or a JSON schema or OpenAI function
+                as a dict. Streams of TypedDicts and dicts are drafts that grow.
+            include_raw: Whether to give a dict of `raw` (the last answer, which says its session and turn), `parsed`
+                and `parsing_error` instead of the value.
+            method: For the second model. Alone, all methods are the same.
+            model: Another chat model, which fills the schema.
+            strict: For the second model.
+            **kwargs: Nothing else is taken.
+
+        Returns:
+            What takes the same input as the model, and gives the value, or the dict.
+
+        Raises:
+            ConfigurationError: The schema or an argument cannot work.
+            ValueError: There is an argument that is not known.
+            OutputParserException: When it is run: neither answer fits. `llm_output` is the last one.
+        """
+        if kwargs:
+            raise ValueError(f"with_structured_output does not know {', '.join(kwargs)}.")
+        if model is not None:
+            return by_second_model(self, model, schema, include_raw=include_raw, method=method, strict=strict)
+        return structured_model(self, schema, include_raw=include_raw, method=method, strict=strict)
 
     def _generate(
         self,
@@ -247,7 +293,7 @@ class ChatLlamaCloud(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         stream = self._ask(messages, kwargs)
-        return _deliver(stream, ChunkWriter(stream.turn, stop, self.output_version), run_manager)
+        return _deliver(stream, self._chunk_writer(stream.turn, stop, kwargs), run_manager)
 
     def _astream(
         self,
@@ -257,7 +303,14 @@ class ChatLlamaCloud(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         stream = self._aask(messages, kwargs)
-        return _adeliver(stream, ChunkWriter(stream.turn, stop, self.output_version), run_manager)
+        return _adeliver(stream, self._chunk_writer(stream.turn, stop, kwargs), run_manager)
+
+    def _chunk_writer(self, turn: Turn, stop: list[str] | None, kwargs: dict[str, Any]) -> ChunkWriter:
+        response_format = kwargs.get("response_format")
+        output = output_of(response_format) if wants_drafts(response_format) else None
+        if output is not None:
+            return DraftWriter(turn, stop, self.output_version, output)
+        return ChunkWriter(turn, stop, self.output_version)
 
     # The framework looks for the next two by name; versions of langchain-core that do not know them never call them.
 
@@ -298,14 +351,17 @@ class ChatLlamaCloud(BaseChatModel):
             "keep_session": self.keep_sessions,
             "freshness": self.freshness,
             "key": kwargs.get("key"),
+            "output": output_of(kwargs.get("response_format")),
         }
 
 
 def _refuse_tools(tools: Sequence[Any] | None) -> None:
     if tools:
         raise NotImplementedError(
-            "LlamaCloud's chat agent runs its own tools, on the server, and takes none from here. To combine it with "
-            "tools of yours, or to have structured output, let another model drive and give it a LlamaCloudChatTool."
+            "LlamaCloud's chat agent runs its own tools, on the server, and takes none from here. Let another model "
+            "drive, and ask this one as its sub-agent: create_agent(model, tools=[LlamaCloudChatTool(), *your_tools]). "
+            "For structured output use with_structured_output, or create_agent with ProviderStrategy(schema): "
+            "ToolStrategy and unions of schemas need tools."
         )
 
 

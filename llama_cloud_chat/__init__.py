@@ -55,6 +55,7 @@ from ._session.folding import render_transcript
 from ._session.ledger import Hold, Ledger, Note, SessionCount
 from ._stream import TurnStream
 from ._structured.output import StructuredAnswer, StructuredOutput, StructuredPlay
+from ._structured_stream import AnswerDraft
 from ._turn.events import (
     Attachment,
     Event,
@@ -80,6 +81,7 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "APIStatusError",
     "APITimeoutError",
     "Anchor",
+    "AnswerDraft",
     "AsyncChatClient",
     "AsyncChatSession",
     "AsyncTurnStream",

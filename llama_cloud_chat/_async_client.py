@@ -10,6 +10,7 @@ import httpx
 from pydantic import SecretStr
 
 from ._async_stream import AsyncTurnStream
+from ._async_structured_stream import AsyncStructuredTurnStream
 from ._base_client import BaseClient, BaseSession
 from ._config import (
     DEFAULT_FRESHNESS,
@@ -27,6 +28,8 @@ from ._session.conversation import Conversation, Message, Renderer
 from ._session.flows import create, set_title
 from ._session.folding import Folder
 from ._session.ledger import Ledger
+from ._structured.output import StructuredOutput
+from ._structured_stream import StructuredAsking
 from ._transport.tasks import AsyncTransport
 from ._turn.events import Attachment
 from ._turn.turn import Turn
@@ -278,6 +281,7 @@ class AsyncChatClient(BaseClient):
         freshness: float = DEFAULT_FRESHNESS,
         render: Renderer | None = None,
         key: str | None = None,
+        output: StructuredOutput | None = None,
     ) -> AsyncTurnStream:
         """Answer the last of `messages`, in the session that they belong to.
 
@@ -297,6 +301,9 @@ class AsyncChatClient(BaseClient):
             render: Turns messages, of which the last is to be answered, into a prompt; by default a transcript that
                 histories show as the user's words.
             key: What the question is called; see `stream`.
+            output: What the answer is to hold. It is asked for in the prompt, and once more in the same session if the
+                answer does not fit. The turn's text is then the value's JSON alone, for `output.read`; or the last
+                answer, if that does not fit either.
 
         Returns:
             The turn's events, to be iterated over.
@@ -304,6 +311,21 @@ class AsyncChatClient(BaseClient):
         Raises:
             ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
         """
+        if output is not None:
+
+            def ask(messages: Sequence[Message], key: str | None) -> AsyncTurnStream:
+                return self.converse(
+                    messages,
+                    session_id=session_id,
+                    index_ids=index_ids,
+                    require_all_indexes=require_all_indexes,
+                    freshness=freshness,
+                    render=render,
+                    key=key,
+                )
+
+            asking = StructuredAsking(output, messages, session_id=session_id, keep_session=keep_session, key=key)
+            return AsyncStructuredTurnStream(asking, ask, self.delete)
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
         exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
         return AsyncTurnStream(self._transport, exchange)

@@ -27,6 +27,8 @@ from ._session.flows import create, set_title
 from ._session.folding import Folder
 from ._session.ledger import Ledger
 from ._stream import TurnStream
+from ._structured.output import StructuredOutput
+from ._structured_stream import StructuredAsking, StructuredTurnStream
 from ._transport.threads import Transport
 from ._turn.events import Attachment
 from ._turn.turn import Turn
@@ -274,6 +276,7 @@ class ChatClient(BaseClient):
         freshness: float = DEFAULT_FRESHNESS,
         render: Renderer | None = None,
         key: str | None = None,
+        output: StructuredOutput | None = None,
     ) -> TurnStream:
         """Answer the last of `messages`, in the session that they belong to.
 
@@ -293,6 +296,9 @@ class ChatClient(BaseClient):
             render: Turns messages, of which the last is to be answered, into a prompt; by default a transcript that
                 histories show as the user's words.
             key: What the question is called; see `stream`.
+            output: What the answer is to hold. It is asked for in the prompt, and once more in the same session if the
+                answer does not fit. The turn's text is then the value's JSON alone, for `output.read`; or the last
+                answer, if that does not fit either.
 
         Returns:
             The turn's events, to be iterated over.
@@ -300,6 +306,21 @@ class ChatClient(BaseClient):
         Raises:
             ConfigurationError: There is nothing to ask, or an argument cannot work; nothing was sent.
         """
+        if output is not None:
+
+            def ask(messages: Sequence[Message], key: str | None) -> TurnStream:
+                return self.converse(
+                    messages,
+                    session_id=session_id,
+                    index_ids=index_ids,
+                    require_all_indexes=require_all_indexes,
+                    freshness=freshness,
+                    render=render,
+                    key=key,
+                )
+
+            asking = StructuredAsking(output, messages, session_id=session_id, keep_session=keep_session, key=key)
+            return StructuredTurnStream(asking, ask, self.delete)
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
         exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
         return TurnStream(self._transport, exchange)

@@ -25,7 +25,7 @@ from llama_index.core.llms.llm import LLM
 from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.tools import AsyncBaseTool, ToolSelection
 from llama_index.core.workflow import Context, step
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
 from llama_cloud_chat import (
     AsyncChatClient,
@@ -45,6 +45,7 @@ from ._conversation import Conversation
 from ._converter import ToolResultData, answer_message, tracer_usage
 from ._live_turn import LiveTurn
 from ._messages import anchor_of, from_data, to_core, to_data, user_message
+from ._structured import AnswerReader, output_of
 from ._tracing import trace_turn
 
 # Where a workflow's context keeps each agent's conversation and its session, the session of the latest answer, and what
@@ -107,14 +108,19 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         require_all_indexes: Whether an index that cannot be queried fails the turn.
         system_prompt: What to tell the remote agent before a session's first prompt.
         can_handoff_to: The one agent that it hands over to whenever it has answered; by default none.
-        llm: Only for `output_cls`: the model that puts an answer into that shape. The agent itself needs none.
+        output_cls: A pydantic class that the answer is to hold. The agent is asked for it in the prompt, and once more
+            if its answer does not fit; the answer is then the value's JSON, and the output's `structured_response` the
+            value as JSON values.
+        llm: Only for `output_cls`: a model that puts the answer, which is text then, into that shape instead. The
+            agent itself needs none.
         **options: What `BaseWorkflowAgent` takes. Its `tools` and `tool_retriever` are refused, because an agent on
             the service cannot call what runs here.
 
     Raises:
         ConfigurationError: An argument cannot work, or there is no key.
 
-    A run that fails raises; one that is cancelled closes the connection.
+    A run that fails raises, `StructuredOutputError` if no answer fits `output_cls`; one that is cancelled closes the
+    connection.
     """
 
     _clients: ClientPair = PrivateAttr()
@@ -124,6 +130,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
     _asking: WeakKeyDictionary[Any, tuple[list[Message], asyncio.Future[AgentOutput]]] = PrivateAttr(
         default_factory=WeakKeyDictionary
     )
+    _reader: AnswerReader | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -137,22 +144,31 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         require_all_indexes: bool | None = None,
         system_prompt: str | None = None,
         can_handoff_to: list[str] | None = None,
+        output_cls: type[BaseModel] | None = None,
         llm: LLM | None = None,
         **options: Any,
     ) -> None:
-        _check(can_handoff_to, llm, options)
+        _check(can_handoff_to, options)
+        made_with = {**options, "output_cls": output_cls}
+        output = output_of(output_cls) if llm is None else None
+        reader = AnswerReader(output, name) if output is not None else None
+        if reader is not None:
+            # With a class of its own the framework would ask a model here.
+            output_cls, options = None, {**options, "structured_output_fn": reader}
         super().__init__(
             name=name,
             description=description,
             system_prompt=system_prompt,
             can_handoff_to=can_handoff_to or [],
             llm=llm or _NoLocalModel(),
+            output_cls=output_cls,
             **options,
         )
         if name == _NAME:
             self.name = _DefaultName(name)
+        self._reader = reader
         self._clients = ClientPair(client, async_client)
-        self._options = {"index_ids": index_ids, "require_all_indexes": require_all_indexes}
+        self._options = {"index_ids": index_ids, "require_all_indexes": require_all_indexes, "output": output}
         self._first_session_id = session_id
         self._made_with = {
             "name": name,
@@ -165,7 +181,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
             "system_prompt": system_prompt,
             "can_handoff_to": can_handoff_to,
             "llm": llm,
-            **options,
+            **made_with,
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -209,6 +225,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
 
         Raises:
             ChatError: The turn failed.
+            StructuredOutputError: The answer does not fit `output_cls`.
         """
         messages = await self._messages(ctx, llm_input)
         said = to_core(messages)
@@ -245,8 +262,10 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         answer.additional_kwargs["agent"] = str(self.name)
         await self._remember(ctx, [*messages, answer])
         await memory.aput(answer)
+        value = None if self._reader is None else self._reader.read(live.turn.text)
         output = AgentOutput(
             response=answer,
+            structured_response=value,
             tool_calls=self._hand_over(tools),
             raw={"usage": tracer_usage(live.turn)},
             current_agent_name=str(self.name),
@@ -369,16 +388,12 @@ class _NoLocalModel(CustomLLM):
 _NO_MODEL = "LlamaCloudAgent answers on the service and has no model here. Give it one with llm=."
 
 
-def _check(can_handoff_to: list[str] | None, llm: LLM | None, options: dict[str, Any]) -> None:
+def _check(can_handoff_to: list[str] | None, options: dict[str, Any]) -> None:
     if options.get("tools") or options.get("tool_retriever"):
         raise ConfigurationError(
-            "LlamaCloudAgent takes no tools: the agent runs on the service and cannot call what runs here. Give them "
-            "to another agent of the workflow."
-        )
-    if options.get("output_cls") is not None and llm is None:
-        raise ConfigurationError(
-            "output_cls needs llm=, a model that puts the answer into that shape: the service answers in text. "
-            "structured_output_fn works without one."
+            "LlamaCloudAgent takes no tools: the agent runs on the service and cannot call what runs here. Let another "
+            "model drive, and ask this one as its sub-agent: AgentWorkflow([FunctionAgent(..., tools=your_tools, "
+            'can_handoff_to=["LlamaCloud"]), LlamaCloudAgent(...)]), or QueryEngineTool over LlamaCloudQueryEngine.'
         )
     if can_handoff_to is not None and len(can_handoff_to) > 1:
         raise ConfigurationError(

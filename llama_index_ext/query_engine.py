@@ -7,12 +7,13 @@ from contextlib import aclosing, closing
 from typing import Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
-from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
+from llama_index.core.base.response.schema import AsyncStreamingResponse, PydanticResponse, Response, StreamingResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
+from pydantic import BaseModel
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, ClientPair, ConverseOptions
+from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, ClientPair, ConfigurationError, ConverseOptions
 
 from ._answers import AsyncLlamaCloudStreamingQuery, LlamaCloudResponse, LlamaCloudStreamingQuery
 from ._conversation import Conversation
@@ -20,6 +21,7 @@ from ._live_turn import LiveTurn
 from ._messages import user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
+from ._structured import output_of, structured_response
 from ._tracing import trace_turn
 
 
@@ -55,13 +57,16 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
             included.
         streaming: Whether answers are handed on as they come, from their first text on; what the agent looked up before
             that is in `source_nodes` then, and both they and `metadata` grow with the text.
+        output_cls: A pydantic class that answers are to hold. They are then `PydanticResponse`: the agent is asked for
+            the class in the prompt, and once more in the same session if its answer does not fit.
         page_images: Whether `source_nodes` hold page pictures, too, as image nodes that are fetched when resolved.
         callback_manager: Where to send callback events.
 
     Raises:
         ConfigurationError: An argument cannot work, or there is no key.
 
-    Queries raise `ChatError`: an answer that failed, broke off or holds no text is no answer.
+    Queries raise `ChatError`: an answer that failed, broke off or holds no text is no answer. Where it does not fit
+    `output_cls`, that is its `StructuredOutputError`.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
         require_all_indexes: bool | None = None,
         keep_sessions: bool = True,
         streaming: bool = False,
+        output_cls: type[BaseModel] | None = None,
         page_images: bool = False,
         callback_manager: CallbackManager | None = None,
     ) -> None:
@@ -83,14 +89,18 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
             "require_all_indexes": require_all_indexes,
             "keep_session": keep_sessions,
         }
+        if streaming and output_cls is not None:
+            raise ConfigurationError("output_cls and streaming do not go together: a value is there or is not.")
+        output_of(output_cls)  # which may say that it cannot work
+        self._output_cls = output_cls
         self._page_images = page_images
         self._streaming = streaming
 
     def _get_prompt_modules(self) -> PromptMixinType:
         return {}
 
-    def _query(self, query_bundle: QueryBundle) -> Response | StreamingResponse:
-        response: Response | StreamingResponse
+    def _query(self, query_bundle: QueryBundle) -> Response | StreamingResponse | PydanticResponse:
+        response: Response | StreamingResponse | PydanticResponse
         with self._event(query_bundle) as event:
             live = self._prepare(query_bundle)
             if self._streaming:
@@ -100,12 +110,12 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
                 response = LlamaCloudStreamingQuery.of(answer, _read(answer, first, pieces))
             else:
                 live.run()
-                response = _response(live)
+                response = self._response(live)
             event.on_end({EventPayload.RESPONSE: response})
         return response
 
-    async def _aquery(self, query_bundle: QueryBundle) -> Response | AsyncStreamingResponse:
-        response: Response | AsyncStreamingResponse
+    async def _aquery(self, query_bundle: QueryBundle) -> Response | AsyncStreamingResponse | PydanticResponse:
+        response: Response | AsyncStreamingResponse | PydanticResponse
         with self._event(query_bundle) as event:
             live = self._prepare(query_bundle)
             if self._streaming:
@@ -115,25 +125,28 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
                 response = AsyncLlamaCloudStreamingQuery.of(answer, _aread(answer, first, apieces))
             else:
                 await live.arun()
-                response = _response(live)
+                response = self._response(live)
             event.on_end({EventPayload.RESPONSE: response})
         return response
 
     def _prepare(self, query: QueryBundle) -> LiveTurn:
         prompt = user_message(query.query_str)
         trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=self._streaming)
-        return LiveTurn(self._clients, Conversation(), [prompt], self._options, trace, page_images=self._page_images)
+        options: ConverseOptions = {**self._options, "output": output_of(self._output_cls)}
+        return LiveTurn(self._clients, Conversation(), [prompt], options, trace, page_images=self._page_images)
+
+    def _response(self, live: LiveTurn) -> Response | PydanticResponse:
+        _check(live.turn.text)
+        output = output_of(self._output_cls)
+        if output is not None:
+            return structured_response(live, output)
+        return LlamaCloudResponse.of(live.turn, live.findings.source_nodes, live.findings.metadata)
 
     def _event(self, query: QueryBundle) -> Any:
         return self.callback_manager.event(CBEventType.QUERY, {EventPayload.QUERY_STR: query.query_str})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._clients!r}, index_ids={self._options.get('index_ids')!r})"
-
-
-def _response(live: LiveTurn) -> Response:
-    _check(live.turn.text)
-    return LlamaCloudResponse.of(live.turn, live.findings.source_nodes, live.findings.metadata)
 
 
 def _read(

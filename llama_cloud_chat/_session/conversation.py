@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from llama_cloud_chat._config import DEFAULT_FRESHNESS, check_prompt, check_text
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat._turn.prompts import instructions_digest
+
+if TYPE_CHECKING:
+    from llama_cloud_chat._structured.output import StructuredOutput
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -176,7 +179,7 @@ def decide(conversation: Conversation, *, index_ids: Sequence[str] | None, snaps
     """
     messages = conversation.messages
     if conversation.session_id is not None:
-        last = _last(messages[: _asked_at(messages)], lambda message: message.role == "assistant")
+        last = _last(messages[: asked_at(messages)], lambda message: message.role == "assistant")
         return Continue(conversation.session_id, _briefing(messages, last))
     at = _last(messages, lambda message: message.is_anchor)
     if at is None:
@@ -212,7 +215,7 @@ def check_messages(messages: Sequence[Message]) -> None:
         raise ConfigurationError("There are no messages. Give at least one message of the user.")
     for message in messages:
         check_text("messages", message.text)
-    asked = messages[_asked_at(messages)]
+    asked = messages[asked_at(messages)]
     if asked.media:
         kinds = " and ".join(dict.fromkeys(asked.media))
         raise ConfigurationError(
@@ -222,7 +225,7 @@ def check_messages(messages: Sequence[Message]) -> None:
     check_prompt(asked.text)
 
 
-def _asked_at(messages: Sequence[Message]) -> int:
+def asked_at(messages: Sequence[Message]) -> int:
     """Return the position of what is asked.
 
     Where others have spoken since the last anchor but not the user, an agent of a team is called again: the user's last
@@ -243,7 +246,7 @@ def _last(messages: Sequence[Message], is_wanted: Callable[[Message], bool]) -> 
 
 def _briefing(messages: Sequence[Message], heard_until: int | None) -> Briefing:
     """Return what a session has to be told that has heard everything up to a position; None: that has heard nothing."""
-    at = _asked_at(messages)
+    at = asked_at(messages)
     heard = -1 if heard_until is None else heard_until
     standing = max(at, heard)
     system = "\n\n".join(
@@ -304,6 +307,7 @@ class ConverseOptions(TypedDict, total=False):
         freshness: After how many seconds a session must be read again.
         render: Turns messages into a prompt.
         key: What the question is called.
+        output: What the answer is to hold.
     """
 
     session_id: str | None
@@ -313,3 +317,4 @@ class ConverseOptions(TypedDict, total=False):
     freshness: float
     render: Renderer | None
     key: str | None
+    output: StructuredOutput | None

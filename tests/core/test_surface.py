@@ -44,7 +44,7 @@ DOCUMENTED = {
     "APIConnectionError", "APIStatusError", "APITimeoutError", "AuthenticationError", "ChatError",
     "ConfigurationError", "PromptTooLongError", "ConflictError", "InternalServerError", "NotFoundError",
     "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",
-    "StructuredOutputError", "TurnFailedError", "StructuredAnswer", "StructuredOutput", "StructuredPlay",
+    "AnswerDraft", "StructuredOutputError", "TurnFailedError", "StructuredAnswer", "StructuredOutput", "StructuredPlay",
     "UnprocessableEntityError", "__version__",
     "UI_MESSAGE_STREAM_HEADERS", "aui_message_stream", "messages_from_ui", "ui_message_stream",
 }  # fmt: skip

@@ -102,8 +102,6 @@ def test_tools_are_refused_with_what_to_do_instead(model: ChatLlamaCloud) -> Non
         model.bind_tools([add])
     with pytest.raises(NotImplementedError, match="LlamaCloudChatTool"):
         model.bind(tools=[{"name": "add"}]).invoke("hi")
-    with pytest.raises(NotImplementedError, match="LlamaCloudChatTool"):
-        model.with_structured_output({"title": "a", "type": "object", "properties": {}})
     assert model.bind_tools([]).invoke("text alone").content == "Hello"
 
 

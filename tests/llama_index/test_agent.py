@@ -242,8 +242,8 @@ async def test_what_cannot_work_is_refused_with_the_reason(aserve: AServe) -> No
 
     with pytest.raises(ConfigurationError, match="cannot call what runs here"):
         LlamaCloudAgent(async_client=client, tools=[local])
-    with pytest.raises(ConfigurationError, match="needs llm="):
-        LlamaCloudAgent(async_client=client, output_cls=Days)
+    with pytest.raises(ConfigurationError, match="must be a class of pydantic"):
+        LlamaCloudAgent(async_client=client, output_cls=dict)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must name one agent"):
         LlamaCloudAgent(async_client=client, can_handoff_to=["a", "b"])
 
