@@ -20,24 +20,27 @@ from pydantic import BaseModel
 from llama_cloud_chat import Event, Text, Thinking, Turn
 
 from ._blocks import BLOCKS_KEY, Block, block_reader, blocks_of, fold, text_marker
-from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, message_id, opening_metadata, usage_metadata
+from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, new_message_id, opening_metadata, usage_metadata
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def message_of(turn: Turn, *, stop: Sequence[str] | None = None, output_version: str | None = None) -> AIMessage:
-    """Return a turn's answer as a message."""
+def message_of(
+    turn: Turn, *, stop: Sequence[str] | None = None, output_version: str | None = None, message_id: str | None = None
+) -> AIMessage:
+    """Return a turn's answer as a message, under a new id if none is given."""
+    message_id = message_id or new_message_id()
     metadata = {**opening_metadata(turn), **closing_metadata(turn)}
     blocks = blocks_of(turn, stop)
     usage = usage_metadata(turn.usage)
     if output_version == "v1":
         metadata["output_version"] = "v1"
         content: list[str | dict[Any, Any]] = [*blocks]
-        return AIMessage(content, id=message_id(turn), response_metadata=metadata, usage_metadata=usage)
+        return AIMessage(content, id=message_id, response_metadata=metadata, usage_metadata=usage)
     text, kept = fold(blocks)
     return AIMessage(
         text,
-        id=message_id(turn),
+        id=message_id,
         additional_kwargs={BLOCKS_KEY: kept} if kept else {},
         response_metadata=metadata,
         usage_metadata=usage,
@@ -57,7 +60,8 @@ class ChunkWriter:
         self._turn = turn
         self._reader = block_reader(stop)
         self._is_v1 = output_version == "v1"
-        self._id = ""
+        self._id = new_message_id()
+        self._template: ChatGenerationChunk | None = None
         self._length = 0
         self._text_index = -1
 
@@ -74,11 +78,11 @@ class ChunkWriter:
         metadata = closing_metadata(self._turn)
         if self._is_v1:
             metadata["output_version"] = "v1"
-        if not self._id:
+        if self._template is None:
             metadata.update(opening_metadata(self._turn))
         message = AIMessageChunk(
             content=[] if self._is_v1 else "",
-            id=message_id(self._turn),
+            id=self._id,
             response_metadata=metadata,
             usage_metadata=usage_metadata(self._turn.usage),
             chunk_position="last",
@@ -99,15 +103,14 @@ class ChunkWriter:
             )
         text: str = block["text"]
         start, self._length = self._length, self._length + len(text)
-        if block["index"] == self._text_index:  # the hot path
+        if block["index"] == self._text_index and self._template is not None:  # the hot path
             return _like(self._template, text)
         self._text_index = block["index"]
         marker = text_marker(block["index"], start)
         return self._with_metadata({"model_provider": PROVIDER}, content=text, additional_kwargs={BLOCKS_KEY: [marker]})
 
     def _with_metadata(self, metadata: dict[str, Any], **fields: Any) -> ChatGenerationChunk:
-        if not self._id:
-            self._id = message_id(self._turn)
+        if self._template is None:
             self._template = ChatGenerationChunk(message=AIMessageChunk(content="", id=self._id))
             metadata.update(opening_metadata(self._turn))
         return ChatGenerationChunk(message=AIMessageChunk(id=self._id, response_metadata=metadata, **fields))
@@ -150,6 +153,7 @@ class ProtocolWriter:
 
     def __init__(self, turn: Turn, stop: Sequence[str] | None) -> None:
         self._turn = turn
+        self._id = new_message_id()
         self._reader = block_reader(stop)
         self._is_started = False
         self._wire_indexes = 0
@@ -186,7 +190,7 @@ class ProtocolWriter:
         delta = event.get("delta")
         if delta is None or delta["type"] != "text-delta":
             return None
-        return ChatGenerationChunk(message=AIMessageChunk(content=delta["text"], id=message_id(self._turn)))
+        return ChatGenerationChunk(message=AIMessageChunk(content=delta["text"], id=self._id))
 
     def _write(self, blocks: Sequence[Block]) -> Iterator[dict[str, Any]]:
         for block in blocks:
@@ -207,7 +211,7 @@ class ProtocolWriter:
             self._is_started = True
             metadata = {**opening_metadata(self._turn), "provider": PROVIDER, "model": MODEL_NAME}
             del metadata["model_provider"]
-            yield {"event": "message-start", "role": "ai", "id": message_id(self._turn), "metadata": metadata}
+            yield {"event": "message-start", "role": "ai", "id": self._id, "metadata": metadata}
 
     def _extend(self, number: int, kind: str, piece: str) -> Iterator[dict[str, Any]]:
         if number not in self._open:

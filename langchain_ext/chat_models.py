@@ -34,10 +34,13 @@ from llama_cloud_chat import (
 from ._callbacks import areport_tool, report_tool
 from ._clients import shared_clients
 from ._converter import ChunkWriter, ProtocolWriter, message_of
+from ._errors import BothFamilies
 from ._messages import to_core
 from ._metadata import MODEL_NAME, PROVIDER
 
 T = TypeVar("T")
+
+_BOTH_FAMILIES = BothFamilies()
 
 
 class ChatLlamaCloud(BaseChatModel):
@@ -216,7 +219,7 @@ class ChatLlamaCloud(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with self._ask(messages, kwargs) as stream:
+        with _BOTH_FAMILIES, self._ask(messages, kwargs) as stream:
             for event in stream:
                 if run_manager is not None:
                     report_tool(run_manager, event)
@@ -229,10 +232,11 @@ class ChatLlamaCloud(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        async with self._aask(messages, kwargs) as stream:
-            async for event in stream:
-                if run_manager is not None:
-                    await areport_tool(run_manager, event)
+        with _BOTH_FAMILIES:
+            async with self._aask(messages, kwargs) as stream:
+                async for event in stream:
+                    if run_manager is not None:
+                        await areport_tool(run_manager, event)
         return self._result(stream, stop)
 
     def _result(self, stream: TurnStream | AsyncTurnStream, stop: list[str] | None) -> ChatResult:
@@ -284,10 +288,12 @@ class ChatLlamaCloud(BaseChatModel):
         return _adeliver(stream, ProtocolWriter(stream.turn, stop), run_manager)
 
     def _ask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> TurnStream:
-        return self._clients.client.converse(to_core(messages), **self._how_to_ask(kwargs))
+        with _BOTH_FAMILIES:
+            return self._clients.client.converse(to_core(messages), **self._how_to_ask(kwargs))
 
     def _aask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> AsyncTurnStream:
-        return self._clients.async_client.converse(to_core(messages), **self._how_to_ask(kwargs))
+        with _BOTH_FAMILIES:
+            return self._clients.async_client.converse(to_core(messages), **self._how_to_ask(kwargs))
 
     def _how_to_ask(self, kwargs: dict[str, Any]) -> ConverseOptions:
         _refuse_tools(kwargs.get("tools"))
@@ -297,6 +303,7 @@ class ChatLlamaCloud(BaseChatModel):
             "require_all_indexes": kwargs.get("require_all_indexes", self.require_all_indexes),
             "keep_session": self.keep_sessions,
             "freshness": self.freshness,
+            "key": kwargs.get("key"),
         }
 
 
@@ -320,7 +327,7 @@ class _Writer(Protocol[T]):
 
 def _deliver(stream: TurnStream, writer: _Writer[T], run_manager: CallbackManagerForLLMRun | None) -> Iterator[T]:
     """Write a turn as it arrives. What ends it comes after the session is free again, or deleted."""
-    with stream:
+    with _BOTH_FAMILIES, stream:
         try:
             for event in stream:
                 if run_manager is not None:
@@ -339,19 +346,20 @@ async def _adeliver(
     stream: AsyncTurnStream, writer: _Writer[T], run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncIterator[T]:
     """Write a turn as it arrives, asynchronously."""
-    async with stream:
-        events = aiter(stream)  # held here, for an async generator that is dropped is closed only later
-        try:
-            async for event in events:
-                if run_manager is not None:
-                    await areport_tool(run_manager, event)
-                for item in writer.feed(event):
-                    if run_manager is not None and (chunk := writer.token(item)) is not None:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+    with _BOTH_FAMILIES:
+        async with stream:
+            events = aiter(stream)  # held here, for an async generator that is dropped is closed only later
+            try:
+                async for event in events:
+                    if run_manager is not None:
+                        await areport_tool(run_manager, event)
+                    for item in writer.feed(event):
+                        if run_manager is not None and (chunk := writer.token(item)) is not None:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield item
+            except ChatError:
+                for item in writer.flush():
                     yield item
-        except ChatError:
-            for item in writer.flush():
-                yield item
-            raise
+                raise
     for item in writer.finish():
         yield item

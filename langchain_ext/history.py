@@ -13,6 +13,7 @@ from llama_cloud_chat import AsyncChatClient, ChatClient, NotFoundError, Turn
 from ._clients import shared_clients
 from ._converter import message_of
 from ._messages import anchor_of
+from ._metadata import history_message_id
 
 
 class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
@@ -117,7 +118,7 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
         for turn in turns:
             if turn.prompt:
                 messages.append(HumanMessage(turn.prompt))
-            messages.append(message_of(turn, output_version=self._output_version))
+            messages.append(message_of(turn, output_version=self._output_version, message_id=history_message_id(turn)))
         return messages
 
     def _refuse(self, foreign: BaseMessage | None) -> None:
