@@ -221,8 +221,7 @@ class ChatLlamaCloud(BaseChatModel):
     ) -> ChatResult:
         with _BOTH_FAMILIES, self._ask(messages, kwargs) as stream:
             for event in stream:
-                if run_manager is not None:
-                    report_tool(run_manager, event)
+                report_tool(run_manager, event)
         return self._result(stream, stop)
 
     async def _agenerate(
@@ -235,8 +234,7 @@ class ChatLlamaCloud(BaseChatModel):
         with _BOTH_FAMILIES:
             async with self._aask(messages, kwargs) as stream:
                 async for event in stream:
-                    if run_manager is not None:
-                        await areport_tool(run_manager, event)
+                    await areport_tool(run_manager, event)
         return self._result(stream, stop)
 
     def _result(self, stream: TurnStream | AsyncTurnStream, stop: list[str] | None) -> ChatResult:
@@ -330,8 +328,7 @@ def _deliver(stream: TurnStream, writer: _Writer[T], run_manager: CallbackManage
     with _BOTH_FAMILIES, stream:
         try:
             for event in stream:
-                if run_manager is not None:
-                    report_tool(run_manager, event)
+                report_tool(run_manager, event)
                 for item in writer.feed(event):
                     if run_manager is not None and (chunk := writer.token(item)) is not None:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -351,8 +348,7 @@ async def _adeliver(
             events = aiter(stream)  # held here, for an async generator that is dropped is closed only later
             try:
                 async for event in events:
-                    if run_manager is not None:
-                        await areport_tool(run_manager, event)
+                    await areport_tool(run_manager, event)
                     for item in writer.feed(event):
                         if run_manager is not None and (chunk := writer.token(item)) is not None:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
