@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from llama_cloud_chat import Event, Text, Thinking, Turn
 
-from ._blocks import BLOCKS_KEY, Block, block_reader, blocks_of, fold, text_marker
+from ._blocks import BLOCKS_KEY, LENGTH_KEY, Block, block_reader, blocks_of, fold, text_marker
 from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, new_message_id, opening_metadata, usage_metadata
 
 M = TypeVar("M", bound=BaseModel)
@@ -41,10 +41,14 @@ def message_of(
     return AIMessage(
         text,
         id=message_id,
-        additional_kwargs={BLOCKS_KEY: kept} if kept else {},
+        additional_kwargs={BLOCKS_KEY: kept, **_length_of(len(text))} if kept else {},
         response_metadata=metadata,
         usage_metadata=usage,
     )
+
+
+def _length_of(length: int) -> dict[str, Any]:
+    return {LENGTH_KEY: length} if length else {}
 
 
 class ChunkWriter:
@@ -82,6 +86,7 @@ class ChunkWriter:
             metadata.update(opening_metadata(self._turn))
         message = AIMessageChunk(
             content=[] if self._is_v1 else "",
+            additional_kwargs={} if self._is_v1 else _length_of(self._length),
             id=self._id,
             response_metadata=metadata,
             usage_metadata=usage_metadata(self._turn.usage),
@@ -172,8 +177,6 @@ class ProtocolWriter:
     def finish(self) -> Iterator[dict[str, Any]]:
         """Yield what ends the message."""
         yield from self._begin()
-        if not self._wire_indexes:  # without any block the framework would make the content a str
-            yield from self._start(0, "text")
         for number in list(self._open):
             yield from self._close(number)
         finish: dict[str, Any] = {

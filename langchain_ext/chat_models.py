@@ -9,7 +9,8 @@ import httpx
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -37,10 +38,14 @@ from ._converter import ChunkWriter, ProtocolWriter, message_of
 from ._errors import BothFamilies
 from ._messages import to_core
 from ._metadata import MODEL_NAME, PROVIDER
+from ._names import check_names, field_names
 
 T = TypeVar("T")
 
 _BOTH_FAMILIES = BothFamilies()
+
+_CALL_NAMES = frozenset({"session_id", "index_ids", "require_all_indexes", "key"})
+"""What can be given per call."""
 
 
 class ChatLlamaCloud(BaseChatModel):
@@ -93,7 +98,9 @@ class ChatLlamaCloud(BaseChatModel):
         async_client: The same for asyncio. One kind is enough; its twin is made.
 
     `session_id`, `index_ids` and `require_all_indexes` can also be given per call: with `bind`, as keyword arguments
-    of `invoke` and the others, or through `configurable_fields`.
+    of `invoke` and the others, or through `configurable_fields`. So can `key`, which names a question: under one key
+    the service is asked once, whoever asks and however often. Names that are not known are a `ConfigurationError`;
+    what frameworks pass to any model, such as `temperature`, has no effect.
 
     An answer says where it stands: `session_id` and `turn` in its `response_metadata`. Given messages, the model
     goes on from the last answer that does, and sends only what came after it; that an earlier message was edited is
@@ -131,6 +138,13 @@ class ChatLlamaCloud(BaseChatModel):
 
     _clients: ClientPair = PrivateAttr()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            check_names(given, field_names(cls), cls.__name__)
+        return given
+
     @model_validator(mode="after")
     def _set_up_clients(self) -> Self:
         self._clients = shared_clients(self.client, self.async_client, self._make_client)
@@ -156,6 +170,11 @@ class ChatLlamaCloud(BaseChatModel):
     def api_key(self) -> SecretStr | None:
         """The key; None where the model came from a pickle, which leaves it behind."""
         return self.llama_cloud_api_key
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain can write it down: it can, and names the variable of the key instead of the key."""
+        return True
 
     @property
     def lc_secrets(self) -> dict[str, str]:
@@ -185,9 +204,63 @@ class ChatLlamaCloud(BaseChatModel):
         params["ls_model_name"] = kwargs.get("model") or MODEL_NAME
         return params
 
+    def _resolve_model_profile(self) -> Any:
+        return {
+            "text_inputs": True,
+            "image_inputs": False,
+            "pdf_inputs": False,
+            "audio_inputs": False,
+            "video_inputs": False,
+            "text_outputs": True,
+            "reasoning_output": True,
+            "tool_calling": False,
+            "structured_output": False,
+        }
+
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate how many tokens a text has. Nobody tells which model the agent runs on, so nobody can count them.
+
+        Args:
+            text: The text.
+
+        Returns:
+            About a quarter of its characters, unless `custom_get_token_ids` counts them.
+        """
+        return self.get_num_tokens_from_messages([HumanMessage(text)])
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Estimate how many tokens messages have.
+
+        Args:
+            messages: The messages.
+            tools: Of no meaning: the agent has its own.
+
+        Returns:
+            What LangChain's approximate counter says, unless `custom_get_token_ids` counts them.
+        """
+        if self.custom_get_token_ids is not None:
+            return sum(len(self.custom_get_token_ids(str(message.text))) for message in messages)
+        return count_tokens_approximately(messages)
+
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], "llama_cloud_api_key": None}}
+
+    def bind(self, **kwargs: Any) -> Any:  # the framework's own type is private, and newer than its oldest version
+        """Return the model with arguments for its calls bound to it.
+
+        Args:
+            **kwargs: As of `invoke`: `session_id`, `index_ids`, `require_all_indexes`, `key`, `stop`.
+
+        Returns:
+            The bound model.
+
+        Raises:
+            ConfigurationError: There is an argument that is not known.
+        """
+        with _BOTH_FAMILIES:
+            check_names(kwargs, _CALL_NAMES, "A call of the model")
+        return super().bind(**kwargs)
 
     def bind_tools(
         self,
@@ -210,7 +283,8 @@ class ChatLlamaCloud(BaseChatModel):
             NotImplementedError: There are tools. The agent runs its own, on the server.
         """
         _refuse_tools(tools)
-        return self.bind(**kwargs)
+        bound: Runnable[LanguageModelInput, AIMessage] = self.bind(**kwargs)
+        return bound
 
     def _generate(
         self,
@@ -295,6 +369,7 @@ class ChatLlamaCloud(BaseChatModel):
 
     def _how_to_ask(self, kwargs: dict[str, Any]) -> ConverseOptions:
         _refuse_tools(kwargs.get("tools"))
+        check_names(kwargs, _CALL_NAMES, "A call of the model")
         return {
             "session_id": kwargs.get("session_id", self.session_id),
             "index_ids": kwargs.get("index_ids", self.index_ids),

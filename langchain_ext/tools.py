@@ -16,6 +16,7 @@ from typing_extensions import Self
 from llama_cloud_chat import AsyncChatClient, ChatClient, ClientPair, PromptTooLongError
 
 from ._errors import BothFamilies
+from ._names import check_names, field_names
 from ._threads import (
     Exchange,
     Threads,
@@ -103,6 +104,13 @@ class LlamaCloudChatTool(BaseTool):
 
     _model: ChatLlamaCloud = PrivateAttr()
     _threads: Threads = PrivateAttr(default_factory=Threads)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            check_names(given, field_names(cls), cls.__name__)
+        return given
 
     @model_validator(mode="after")
     def _set_up_model(self) -> Self:

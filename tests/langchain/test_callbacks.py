@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -258,7 +257,7 @@ def test_a_graphs_custom_stream_holds_the_tools(model: ChatLlamaCloud, asks: str
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_ag_ui_tells_a_front_end_of_the_tools(amodel: ChatLlamaCloud) -> None:
+async def test_ag_ui_tells_a_front_end_of_the_tools(amodel: ChatLlamaCloud) -> None:
     ag_ui = pytest.importorskip("ag_ui_langgraph")
     core = pytest.importorskip("ag_ui.core")
     agents = pytest.importorskip("langchain.agents")
@@ -274,10 +273,6 @@ def test_ag_ui_tells_a_front_end_of_the_tools(amodel: ChatLlamaCloud) -> None:
         context=[],
         forwarded_props={},
     )
-
-    async def run() -> list[Any]:
-        return [event async for event in agent.run(asked)]
-
-    events = asyncio.run(run())
+    events = [event async for event in agent.run(asked)]
     assert [event.name for event in events if event.type == "CUSTOM"] == TOOL_EVENTS
     assert "".join(event.delta for event in events if event.type == "TEXT_MESSAGE_CONTENT") == "30 days."

@@ -168,3 +168,10 @@ def test_the_recipe_works_behind_a_prompt_and_before_a_parser(
     assert chat.invoke({"question": "two"}, config) == "turn 2: two"
     assert chat.invoke({"question": "three"}, config) == "turn 3: three"
     assert caplog.records == []
+
+
+def test_a_fold_is_shown_as_the_users_words(model: ChatLlamaCloud, client: ChatClient) -> None:
+    answer = model.invoke([HumanMessage("one"), AIMessage("eins"), HumanMessage("two")])
+    history = LlamaCloudChatMessageHistory(answer.response_metadata["session_id"], client)
+    assert [message.text for message in history.messages] == ["two", answer.text]
+    history.add_messages([HumanMessage("two")])

@@ -15,8 +15,8 @@ from llama_cloud_chat import AsyncChatClient, ChatClient
 
 # What is skipped, and why: everything that binds tools or asks for structured output (the agent's tools run on the
 # server, `bind_tools` refuses others), images, audio and files as input (the service takes text), another model by
-# name (the service chooses its model), serialisation (only classes that langchain-core maps can be loaded again),
-# and the timing of recorded streams (nothing is recorded).
+# name (the service chooses its model), and the timing of recorded streams (nothing is recorded). What was written down
+# cannot be loaded: LangChain loads only classes that langchain-core maps.
 
 
 class TestUnits(ChatModelUnitTests):
@@ -26,6 +26,10 @@ class TestUnits(ChatModelUnitTests):
     chat_model_params: ClassVar[dict[str, Any]] = {"api_key": "key"}  # type: ignore[assignment]
     has_tool_calling = False
     has_structured_output = False
+
+    @pytest.mark.xfail(reason="Written down it can be (test_citizen); LangChain loads only the classes that it knows.")
+    def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
