@@ -205,7 +205,8 @@ def unfold(message: AIMessage) -> list[Any]:
         return [{"type": "text", "text": item} if isinstance(item, str) else item for item in content]
     kept: list[Block] = message.additional_kwargs.get(BLOCKS_KEY) or []
     starts = [block["start"] for block in kept if block["type"] == "text"]
-    if message.additional_kwargs.get(LENGTH_KEY, len(content)) != len(content):
+    length = message.additional_kwargs.get(LENGTH_KEY)
+    if starts and length is not None and length - starts[0] != len(content):  # the text was edited
         starts = []
         kept = [block for block in kept if block["type"] != "text"]
     if not starts:
