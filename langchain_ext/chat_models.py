@@ -173,7 +173,7 @@ class ChatLlamaCloud(BaseChatModel):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain can write it down: it can, and names the variable of the key instead of the key."""
+        """Return that LangChain can write it down: the key is left out, and its variable named instead."""
         return True
 
     @property
