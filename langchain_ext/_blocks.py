@@ -28,6 +28,8 @@ from llama_cloud_chat import (
 )
 
 BLOCKS_KEY = "llama_cloud_blocks"
+LENGTH_KEY = "llama_cloud_text_length"
+"""How long the text was, so that one that was edited since is not cut where the old one was."""
 
 Block: TypeAlias = dict[str, Any]
 
@@ -203,6 +205,10 @@ def unfold(message: AIMessage) -> list[Any]:
         return [{"type": "text", "text": item} if isinstance(item, str) else item for item in content]
     kept: list[Block] = message.additional_kwargs.get(BLOCKS_KEY) or []
     starts = [block["start"] for block in kept if block["type"] == "text"]
+    length = message.additional_kwargs.get(LENGTH_KEY)
+    if starts and length is not None and length - starts[0] != len(content):  # the text was edited
+        starts = []
+        kept = [block for block in kept if block["type"] != "text"]
     if not starts:
         return [*kept, {"type": "text", "text": content}] if content else [*kept]
     # A chunk from the middle holds the text from its first marker on. What is left over belongs to the last block.

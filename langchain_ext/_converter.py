@@ -19,29 +19,36 @@ from pydantic import BaseModel
 
 from llama_cloud_chat import Event, Text, Thinking, Turn
 
-from ._blocks import BLOCKS_KEY, Block, block_reader, blocks_of, fold, text_marker
-from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, message_id, opening_metadata, usage_metadata
+from ._blocks import BLOCKS_KEY, LENGTH_KEY, Block, block_reader, blocks_of, fold, text_marker
+from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, new_message_id, opening_metadata, usage_metadata
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def message_of(turn: Turn, *, stop: Sequence[str] | None = None, output_version: str | None = None) -> AIMessage:
-    """Return a turn's answer as a message."""
+def message_of(
+    turn: Turn, *, stop: Sequence[str] | None = None, output_version: str | None = None, message_id: str | None = None
+) -> AIMessage:
+    """Return a turn's answer as a message, under a new id if none is given."""
+    message_id = message_id or new_message_id()
     metadata = {**opening_metadata(turn), **closing_metadata(turn)}
     blocks = blocks_of(turn, stop)
     usage = usage_metadata(turn.usage)
     if output_version == "v1":
         metadata["output_version"] = "v1"
         content: list[str | dict[Any, Any]] = [*blocks]
-        return AIMessage(content, id=message_id(turn), response_metadata=metadata, usage_metadata=usage)
+        return AIMessage(content, id=message_id, response_metadata=metadata, usage_metadata=usage)
     text, kept = fold(blocks)
     return AIMessage(
         text,
-        id=message_id(turn),
-        additional_kwargs={BLOCKS_KEY: kept} if kept else {},
+        id=message_id,
+        additional_kwargs={BLOCKS_KEY: kept, **_length_of(len(text))} if kept else {},
         response_metadata=metadata,
         usage_metadata=usage,
     )
+
+
+def _length_of(length: int) -> dict[str, Any]:
+    return {LENGTH_KEY: length} if length else {}
 
 
 class ChunkWriter:
@@ -57,7 +64,9 @@ class ChunkWriter:
         self._turn = turn
         self._reader = block_reader(stop)
         self._is_v1 = output_version == "v1"
-        self._id = ""
+        self._id = new_message_id()
+        self._template: ChatGenerationChunk | None = None
+        self._says_whose = False
         self._length = 0
         self._text_index = -1
 
@@ -74,11 +83,11 @@ class ChunkWriter:
         metadata = closing_metadata(self._turn)
         if self._is_v1:
             metadata["output_version"] = "v1"
-        if not self._id:
+        if not self._says_whose:
             metadata.update(opening_metadata(self._turn))
         message = AIMessageChunk(
             content=[] if self._is_v1 else "",
-            id=message_id(self._turn),
+            id=self._id,
             response_metadata=metadata,
             usage_metadata=usage_metadata(self._turn.usage),
             chunk_position="last",
@@ -99,20 +108,18 @@ class ChunkWriter:
             )
         text: str = block["text"]
         start, self._length = self._length, self._length + len(text)
-        if block["index"] == self._text_index:  # the hot path
+        if block["index"] == self._text_index and self._template is not None:  # the hot path
             return _like(self._template, text)
         self._text_index = block["index"]
         marker = text_marker(block["index"], start)
         return self._with_metadata({"model_provider": PROVIDER}, content=text, additional_kwargs={BLOCKS_KEY: [marker]})
 
     def _with_metadata(self, metadata: dict[str, Any], **fields: Any) -> ChatGenerationChunk:
-        if not self._id:
-            if self._turn.number is None:  # which answer it will be is known only at the end
-                self._template = ChatGenerationChunk(message=AIMessageChunk(content=""))
-                return ChatGenerationChunk(message=AIMessageChunk(response_metadata=metadata, **fields))
-            self._id = message_id(self._turn)
+        if self._template is None:
             self._template = ChatGenerationChunk(message=AIMessageChunk(content="", id=self._id))
-            metadata.update(opening_metadata(self._turn))
+            if self._turn.number is not None:  # else which answer it will be is known only at the end
+                self._says_whose = True
+                metadata.update(opening_metadata(self._turn))
         return ChatGenerationChunk(message=AIMessageChunk(id=self._id, response_metadata=metadata, **fields))
 
 
@@ -153,6 +160,7 @@ class ProtocolWriter:
 
     def __init__(self, turn: Turn, stop: Sequence[str] | None) -> None:
         self._turn = turn
+        self._id = new_message_id()
         self._reader = block_reader(stop)
         self._is_started = False
         self._wire_indexes = 0
@@ -171,8 +179,6 @@ class ProtocolWriter:
     def finish(self) -> Iterator[dict[str, Any]]:
         """Yield what ends the message."""
         yield from self._begin()
-        if not self._wire_indexes:  # without any block the framework would make the content a str
-            yield from self._start(0, "text")
         for number in list(self._open):
             yield from self._close(number)
         finish: dict[str, Any] = {
@@ -189,7 +195,7 @@ class ProtocolWriter:
         delta = event.get("delta")
         if delta is None or delta["type"] != "text-delta":
             return None
-        return ChatGenerationChunk(message=AIMessageChunk(content=delta["text"], id=message_id(self._turn)))
+        return ChatGenerationChunk(message=AIMessageChunk(content=delta["text"], id=self._id))
 
     def _write(self, blocks: Sequence[Block]) -> Iterator[dict[str, Any]]:
         for block in blocks:
@@ -210,7 +216,7 @@ class ProtocolWriter:
             self._is_started = True
             metadata = {**opening_metadata(self._turn), "provider": PROVIDER, "model": MODEL_NAME}
             del metadata["model_provider"]
-            yield {"event": "message-start", "role": "ai", "id": message_id(self._turn), "metadata": metadata}
+            yield {"event": "message-start", "role": "ai", "id": self._id, "metadata": metadata}
 
     def _extend(self, number: int, kind: str, piece: str) -> Iterator[dict[str, Any]]:
         if number not in self._open:

@@ -15,7 +15,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from llama_cloud_chat import Anchor, Message
+from llama_cloud_chat import Anchor, ConfigurationError, Message, media_mark
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -37,24 +37,29 @@ _NAMED_ROLES: dict[str, Role] = {
 }
 
 
+_MEDIA: dict[str, str] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "video",
+    "file": "document",
+    "input_file": "document",
+    "document": "document",
+}
+"""What kinds of blocks hold something that people see or hear, and what they are called."""
+
+_NAME_KEYS = ("filename", "file_name", "name", "title")
+
+
 def to_core(messages: Sequence[BaseMessage]) -> list[Message]:
-    """Convert a conversation whose last message is to be answered.
+    """Convert a conversation.
 
     Raises:
-        ValueError: The service cannot take it; the message says what it takes.
+        ConfigurationError: A message is of nobody that the service knows.
     """
-    if not messages:
-        raise ValueError("There are no messages. Give at least one message of the user.")
-    converted = [_convert(message) for message in messages]
-    last = converted[-1]
-    if last.role != "user":
-        raise ValueError(
-            f"The last message is of type {messages[-1].type!r}, but the agent answers the user: end with a "
-            "HumanMessage."
-        )
-    if not last.text.strip():
-        raise ValueError("The last message is empty. Ask something; the service takes text.")
-    return converted
+    return [_convert(message) for message in messages]
 
 
 def anchor_of(message: BaseMessage) -> Anchor:
@@ -64,12 +69,11 @@ def anchor_of(message: BaseMessage) -> Anchor:
 
 def _convert(message: BaseMessage) -> Message:
     role = _role(message)
-    name = message.name or None
-    if role != "assistant":
-        return Message(role, _plain_text(message), name)
-    anchor = anchor_of(message)
-    # What else an answer holds (reasoning, tool reports, another model's pictures) is not part of what was said.
-    return Message(role, str(message.text), name, anchor.session_id, anchor.turn, anchor.instructions)
+    text, media = _said(message, is_answer=role == "assistant")
+    anchor = anchor_of(message) if role == "assistant" else Anchor()
+    return Message(
+        role, text, message.name or None, anchor.session_id, anchor.turn, anchor.instructions, media=tuple(media)
+    )
 
 
 def _role(message: BaseMessage) -> Role:
@@ -79,22 +83,50 @@ def _role(message: BaseMessage) -> Role:
     if isinstance(message, ChatMessage) and message.role.lower() in _NAMED_ROLES:
         return _NAMED_ROLES[message.role.lower()]
     kind_of = f"role {message.role!r}" if isinstance(message, ChatMessage) else f"type {message.type!r}"
-    raise ValueError(f"A message of {kind_of} cannot be sent; the service takes system, human, AI and tool messages.")
+    raise ConfigurationError(
+        f"A message of {kind_of} cannot be sent; the service takes system, human, AI and tool messages."
+    )
 
 
-def _plain_text(message: BaseMessage) -> str:
+def _said(message: BaseMessage, *, is_answer: bool) -> tuple[str, list[str]]:
+    """Return what a message says, with a mark for each thing in it that is no text, and what kinds of things those are.
+
+    What else an answer holds (reasoning, calls of tools) is not part of what was said.
+    """
     if isinstance(message.content, str):
-        return message.content
-    return "".join(_text_of(block, message.type) for block in message.content)
+        return message.content, []
+    pieces: list[str] = []
+    media: list[str] = []
+    for block in message.content:
+        text = _text_of(block)
+        kind = None if text is not None else _kind_of(block, is_answer=is_answer)
+        if text is not None:
+            pieces.append(text)
+        elif kind is not None:
+            media.append(kind)
+            pieces.append(media_mark(kind, _name_of(block)))
+    return "".join(pieces), media
 
 
-def _text_of(block: object, message_type: str) -> str:
+def _text_of(block: object) -> str | None:
     if isinstance(block, str):
         return block
-    if isinstance(block, dict) and block.get("type") == "text" and isinstance(block.get("text"), str):
+    if isinstance(block, dict) and block.get("type") in {"text", "text-plain"} and isinstance(block.get("text"), str):
         return str(block["text"])
-    kind = block.get("type") if isinstance(block, dict) else type(block).__name__
-    raise ValueError(
-        f"A {message_type} message holds a block of type {kind!r}, but the service takes text alone. Upload files to "
-        "an index, and name the index in index_ids."
-    )
+    return None
+
+
+def _kind_of(block: object, *, is_answer: bool) -> str | None:
+    kind = str(block.get("type")) if isinstance(block, dict) else type(block).__name__
+    if kind == "text-plain":  # a text that lies elsewhere
+        return "document"
+    return _MEDIA.get(kind, None if is_answer else kind)
+
+
+def _name_of(block: object) -> str | None:
+    """Return what a file is called, wherever providers say so."""
+    if not isinstance(block, dict):
+        return None
+    holders = (block, block.get("extras"), block.get("metadata"), block.get("file"))
+    told = (holder.get(key) for holder in holders if isinstance(holder, dict) for key in _NAME_KEYS)
+    return next((name for name in told if isinstance(name, str) and name), None)

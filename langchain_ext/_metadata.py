@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
+from uuid import uuid4
 
 from langchain_core.messages.ai import UsageMetadata
 
@@ -14,8 +15,17 @@ PROVIDER = "llama_cloud"
 MODEL_NAME = "llama-cloud-chat"
 
 
-def message_id(turn: Turn) -> str:
-    """Return the id of a turn's answer: the same whichever way, and however often, it is read."""
+def new_message_id() -> str:
+    """Return the id of an answer that is given now.
+
+    It rests on nothing that two answers could share. While a turn runs, its number is what one process believes, and
+    LangGraph replaces a message by another one with its id: a wrong number would lose an answer.
+    """
+    return f"{PROVIDER}-{uuid4()}"
+
+
+def history_message_id(turn: Turn) -> str:
+    """Return the id of an answer that a history tells: the same however often it is read."""
     return f"{PROVIDER}-{turn.session_id}-{turn.number}"
 
 

@@ -9,7 +9,8 @@ import httpx
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -35,11 +36,18 @@ from llama_cloud_chat import (
 from ._callbacks import areport_tool, report_tool
 from ._clients import shared_clients
 from ._converter import ChunkWriter, ProtocolWriter, message_of
+from ._errors import BothFamilies
 from ._messages import to_core
 from ._metadata import MODEL_NAME, PROVIDER
+from ._names import check_names, field_names
 from ._structured import DraftWriter, by_second_model, output_of, structured_model, wants_drafts
 
 T = TypeVar("T")
+
+_BOTH_FAMILIES = BothFamilies()
+
+_CALL_NAMES = frozenset({"session_id", "index_ids", "require_all_indexes", "key", "response_format"})
+"""What can be given per call."""
 
 
 class ChatLlamaCloud(BaseChatModel):
@@ -92,7 +100,9 @@ class ChatLlamaCloud(BaseChatModel):
         async_client: The same for asyncio. One kind is enough; its twin is made.
 
     `session_id`, `index_ids` and `require_all_indexes` can also be given per call: with `bind`, as keyword arguments
-    of `invoke` and the others, or through `configurable_fields`.
+    of `invoke` and the others, or through `configurable_fields`. So can `key`, which names a question: under one key
+    the service is asked once, whoever asks and however often. Names that are not known are a `ConfigurationError`;
+    what frameworks pass to any model, such as `temperature`, has no effect.
 
     An answer says where it stands: `session_id` and `turn` in its `response_metadata`. Given messages, the model
     goes on from the last answer that does, and sends only what came after it; that an earlier message was edited is
@@ -130,6 +140,13 @@ class ChatLlamaCloud(BaseChatModel):
 
     _clients: ClientPair = PrivateAttr()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            check_names(given, field_names(cls), cls.__name__)
+        return given
+
     @model_validator(mode="after")
     def _set_up_clients(self) -> Self:
         self._clients = shared_clients(self.client, self.async_client, self._make_client)
@@ -155,6 +172,11 @@ class ChatLlamaCloud(BaseChatModel):
     def api_key(self) -> SecretStr | None:
         """The key; None where the model came from a pickle, which leaves it behind."""
         return self.llama_cloud_api_key
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Return that LangChain can write it down: the key is left out, and its variable named instead."""
+        return True
 
     @property
     def lc_secrets(self) -> dict[str, str]:
@@ -185,11 +207,62 @@ class ChatLlamaCloud(BaseChatModel):
         return params
 
     def _resolve_model_profile(self) -> Any:
-        return {"structured_output": True}  # `create_agent` then needs no tool for a response format
+        return {
+            "text_inputs": True,
+            "image_inputs": False,
+            "pdf_inputs": False,
+            "audio_inputs": False,
+            "video_inputs": False,
+            "text_outputs": True,
+            "reasoning_output": True,
+            "tool_calling": False,
+            "structured_output": True,  # `create_agent` then needs no tool for a response format
+        }
+
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate how many tokens a text has. Nobody tells which model the agent runs on, so nobody can count them.
+
+        Args:
+            text: The text.
+
+        Returns:
+            About a quarter of its characters, unless `custom_get_token_ids` counts them.
+        """
+        return self.get_num_tokens_from_messages([HumanMessage(text)])
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Estimate how many tokens messages have.
+
+        Args:
+            messages: The messages.
+            tools: Of no meaning: the agent has its own.
+
+        Returns:
+            What LangChain's approximate counter says, unless `custom_get_token_ids` counts them.
+        """
+        if self.custom_get_token_ids is not None:
+            return sum(len(self.custom_get_token_ids(str(message.text))) for message in messages)
+        return count_tokens_approximately(messages)
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], "llama_cloud_api_key": None}}
+
+    def bind(self, **kwargs: Any) -> Any:  # the framework's own type is private, and newer than its oldest version
+        """Return the model with arguments for its calls bound to it.
+
+        Args:
+            **kwargs: As of `invoke`: `session_id`, `index_ids`, `require_all_indexes`, `key`, `stop`.
+
+        Returns:
+            The bound model.
+
+        Raises:
+            ConfigurationError: There is an argument that is not known.
+        """
+        with _BOTH_FAMILIES:
+            check_names(kwargs, _CALL_NAMES, "A call of the model")
+        return super().bind(**kwargs)
 
     def bind_tools(
         self,
@@ -213,7 +286,8 @@ class ChatLlamaCloud(BaseChatModel):
         """
         _refuse_tools(tools)
         output_of(kwargs.get("response_format"))
-        return self.bind(**kwargs)
+        bound: Runnable[LanguageModelInput, AIMessage] = self.bind(**kwargs)
+        return bound
 
     def with_structured_output(
         self,
@@ -262,10 +336,9 @@ class ChatLlamaCloud(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with self._ask(messages, kwargs) as stream:
+        with _BOTH_FAMILIES, self._ask(messages, kwargs) as stream:
             for event in stream:
-                if run_manager is not None:
-                    report_tool(run_manager, event)
+                report_tool(run_manager, event)
         return self._result(stream, stop)
 
     async def _agenerate(
@@ -275,9 +348,9 @@ class ChatLlamaCloud(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        async with self._aask(messages, kwargs) as stream:
-            async for event in stream:
-                if run_manager is not None:
+        with _BOTH_FAMILIES:
+            async with self._aask(messages, kwargs) as stream:
+                async for event in stream:
                     await areport_tool(run_manager, event)
         return self._result(stream, stop)
 
@@ -337,13 +410,16 @@ class ChatLlamaCloud(BaseChatModel):
         return _adeliver(stream, ProtocolWriter(stream.turn, stop), run_manager)
 
     def _ask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> TurnStream:
-        return self._clients.client.converse(to_core(messages), **self._how_to_ask(kwargs))
+        with _BOTH_FAMILIES:
+            return self._clients.client.converse(to_core(messages), **self._how_to_ask(kwargs))
 
     def _aask(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> AsyncTurnStream:
-        return self._clients.async_client.converse(to_core(messages), **self._how_to_ask(kwargs))
+        with _BOTH_FAMILIES:
+            return self._clients.async_client.converse(to_core(messages), **self._how_to_ask(kwargs))
 
     def _how_to_ask(self, kwargs: dict[str, Any]) -> ConverseOptions:
         _refuse_tools(kwargs.get("tools"))
+        check_names(kwargs, _CALL_NAMES, "A call of the model")
         return {
             "session_id": kwargs.get("session_id", self.session_id),
             "index_ids": kwargs.get("index_ids", self.index_ids),
@@ -377,11 +453,10 @@ class _Writer(Protocol[T]):
 
 def _deliver(stream: TurnStream, writer: _Writer[T], run_manager: CallbackManagerForLLMRun | None) -> Iterator[T]:
     """Write a turn as it arrives. What ends it comes after the session is free again, or deleted."""
-    with stream:
+    with _BOTH_FAMILIES, stream:
         try:
             for event in stream:
-                if run_manager is not None:
-                    report_tool(run_manager, event)
+                report_tool(run_manager, event)
                 for item in writer.feed(event):
                     if run_manager is not None and (chunk := writer.token(item)) is not None:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -396,19 +471,19 @@ async def _adeliver(
     stream: AsyncTurnStream, writer: _Writer[T], run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncIterator[T]:
     """Write a turn as it arrives, asynchronously."""
-    async with stream:
-        events = aiter(stream)  # held here, for an async generator that is dropped is closed only later
-        try:
-            async for event in events:
-                if run_manager is not None:
+    with _BOTH_FAMILIES:
+        async with stream:
+            events = aiter(stream)  # held here, for an async generator that is dropped is closed only later
+            try:
+                async for event in events:
                     await areport_tool(run_manager, event)
-                for item in writer.feed(event):
-                    if run_manager is not None and (chunk := writer.token(item)) is not None:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    for item in writer.feed(event):
+                        if run_manager is not None and (chunk := writer.token(item)) is not None:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield item
+            except ChatError:
+                for item in writer.flush():
                     yield item
-        except ChatError:
-            for item in writer.flush():
-                yield item
-            raise
+                raise
     for item in writer.finish():
         yield item

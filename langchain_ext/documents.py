@@ -20,10 +20,11 @@ def sources_as_documents(message: BaseMessage) -> list[Document]:
         only found; `metadata` holds the rest under the names of `llama_cloud_chat.Source`: `file_name`,
         `file_id`, `page_start`, `page_end`, `score`, `rerank_score`, `attachments`, `metadata` and so on.
     """
-    return [_document(source) for source in _sources(message)]
+    return [_document(source) for source in sources_of(message)]
 
 
-def _sources(message: BaseMessage) -> list[dict[str, Any]]:
+def sources_of(message: BaseMessage) -> list[dict[str, Any]]:
+    """Return the sources of an answer as plain dicts, in the order of retrieval."""
     found = message.artifact if isinstance(message, ToolMessage) else message.response_metadata.get("sources")
     return found if isinstance(found, list) else []
 

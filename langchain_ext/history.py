@@ -13,6 +13,7 @@ from llama_cloud_chat import AsyncChatClient, ChatClient, NotFoundError, Turn
 from ._clients import shared_clients
 from ._converter import message_of
 from ._messages import anchor_of
+from ._metadata import history_message_id
 
 
 class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
@@ -66,7 +67,7 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # LangChain's own histories do the same
-        """Every prompt and every answer, read anew each time; empty once cleared.
+        """Every question, in the user's words, and every answer, read anew each time; empty once cleared.
 
         Raises:
             NotFoundError: There is no such session.
@@ -116,8 +117,8 @@ class LlamaCloudChatMessageHistory(BaseChatMessageHistory):
         messages: list[BaseMessage] = []
         for turn in turns:
             if turn.prompt:
-                messages.append(HumanMessage(turn.prompt))
-            messages.append(message_of(turn, output_version=self._output_version))
+                messages.append(HumanMessage(turn.question))
+            messages.append(message_of(turn, output_version=self._output_version, message_id=history_message_id(turn)))
         return messages
 
     def _refuse(self, foreign: BaseMessage | None) -> None:
@@ -142,7 +143,7 @@ def _first_foreign(messages: Sequence[BaseMessage], session_id: str, turns: Sequ
             asked.clear()  # whatever led to one of its answers went into that turn's prompt
         else:
             return message
-    prompts = {turn.prompt.strip() for turn in turns}
+    prompts = {said.strip() for turn in turns for said in (turn.prompt, turn.question)}
     return next((message for message in asked if str(message.text).strip() not in prompts), None)
 
 

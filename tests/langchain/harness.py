@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import Field
 
 from llama_cloud_chat.local import AgentTurn, speak
 
@@ -22,6 +26,29 @@ def scripted_agent(turn: AgentTurn) -> Iterable[WireEvent]:
     if asked in scripts.ALL:
         return scripts.ALL[asked]
     return [*speak("text", [f"turn {turn.number}: ", turn.prompt])]
+
+
+class Driver(BaseChatModel):
+    """A model that calls tools, and says what it is given to say."""
+
+    says: Iterator[AIMessage]
+    heard: list[list[BaseMessage]] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "driver"
+
+    def bind_tools(self, tools: Any, **_: Any) -> Runnable[Any, AIMessage]:
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        self.heard.append(messages)
+        return ChatResult(generations=[ChatGeneration(message=next(self.says))])
+
+
+def driver(*messages: AIMessage) -> Driver:
+    """Return a model that says these messages, one after the other."""
+    return Driver(says=iter(messages))
 
 
 def added_up(chunks: Iterable[AIMessageChunk]) -> AIMessage:

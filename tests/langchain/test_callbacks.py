@@ -9,6 +9,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.runnables import RunnablePassthrough
 from langchain_core.tracers import BaseTracer, Run
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
@@ -17,7 +18,7 @@ from llama_cloud_chat import ChatClient, ChatError, StreamInterruptedError, Turn
 
 from ..support.service import ChatService
 from . import scripts
-from .harness import broken_off
+from .harness import added_up, broken_off
 
 HAS_V3 = hasattr(BaseChatModel, "_chat_model_stream_v3")
 needs_v3 = pytest.mark.skipif(not HAS_V3, reason="this langchain-core has no stream_events v3")
@@ -197,3 +198,81 @@ def test_a_failed_run_is_traced_as_failed(model: ChatLlamaCloud) -> None:
     with pytest.raises(TurnFailedError):
         list(model.stream("an error", {"callbacks": [tracer]}))
     assert "the model is out" in str(tracer.runs[0].error)
+
+
+def chain_of(model: ChatLlamaCloud) -> Any:
+    return RunnablePassthrough() | model
+
+
+TOOL_EVENTS = ["llama_cloud.tool_call", "llama_cloud.tool_result"]
+
+
+def test_a_stream_inside_a_run_tells_of_tools(model: ChatLlamaCloud, recorder: Recorder) -> None:
+    list(chain_of(model).stream("think, look, answer", {"callbacks": [recorder]}))
+    assert [name for name, *_ in recorder.custom] == TOOL_EVENTS
+
+
+async def test_a_stream_inside_a_run_tells_of_tools_by_asyncio(amodel: ChatLlamaCloud, recorder: Recorder) -> None:
+    async for _ in chain_of(amodel).astream("think, look, answer", {"callbacks": [recorder]}):
+        pass
+    assert [name for name, *_ in recorder.custom] == TOOL_EVENTS
+
+
+def test_a_stream_by_itself_has_nobody_to_tell_and_goes_on(model: ChatLlamaCloud, recorder: Recorder) -> None:
+    list(model.stream("think, look, answer", {"callbacks": [recorder]}))
+    assert recorder.custom == []
+    assert recorder.results
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_the_events_of_a_chain_hold_the_tools(amodel: ChatLlamaCloud, version: Any) -> None:
+    seen = [
+        event["name"]
+        async for event in chain_of(amodel).astream_events("think, look, answer", version=version)
+        if event["event"] == "on_custom_event"
+    ]
+    # Version v1 knows no custom events.
+    assert seen == ([] if version == "v1" else TOOL_EVENTS)
+
+
+@pytest.mark.parametrize("modes", [["custom"], ["custom", "messages"]])
+@pytest.mark.parametrize("asks", ["invoke", "stream"])
+def test_a_graphs_custom_stream_holds_the_tools(model: ChatLlamaCloud, asks: str, modes: list[str]) -> None:
+    graphs = pytest.importorskip("langgraph.graph")
+
+    def answer(state: Any) -> Any:
+        if asks == "invoke":
+            return {"messages": [model.invoke(state["messages"])]}
+        return {"messages": [added_up(model.stream(state["messages"]))]}
+
+    builder = graphs.StateGraph(graphs.MessagesState)
+    builder.add_node("answer", answer)
+    builder.add_edge(graphs.START, "answer")
+    question = {"messages": [("user", "think, look, answer")]}
+    pieces = [piece for mode, piece in builder.compile().stream(question, stream_mode=modes) if mode == "custom"]
+    assert [piece["name"] for piece in pieces] == TOOL_EVENTS
+    assert pieces[0]["data"]["type"] == "server_tool_call"
+    assert pieces[0]["data"]["args"] == {"query": "leave"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_ag_ui_tells_a_front_end_of_the_tools(amodel: ChatLlamaCloud) -> None:
+    ag_ui = pytest.importorskip("ag_ui_langgraph")
+    core = pytest.importorskip("ag_ui.core")
+    agents = pytest.importorskip("langchain.agents")
+    memory = pytest.importorskip("langgraph.checkpoint.memory")
+    graph = agents.create_agent(amodel, tools=[], checkpointer=memory.InMemorySaver())
+    agent = ag_ui.LangGraphAgent(name="handbook", graph=graph)
+    asked = core.RunAgentInput(
+        thread_id="t",
+        run_id="r",
+        state={},
+        messages=[core.UserMessage(id="1", role="user", content="think, look, answer")],
+        tools=[],
+        context=[],
+        forwarded_props={},
+    )
+    events = [event async for event in agent.run(asked)]
+    assert [event.name for event in events if event.type == "CUSTOM"] == TOOL_EVENTS
+    assert "".join(event.delta for event in events if event.type == "TEXT_MESSAGE_CONTENT") == "30 days."

@@ -14,14 +14,18 @@ import httpx
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, dumps
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, trim_messages
 from pydantic import SecretStr
 
 import langchain_ext
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory, LlamaCloudChatTool
 from llama_cloud_chat import ChatClient, ConfigurationError, Timeouts
 from llama_cloud_chat.local import LocalService
+
+from .conftest import Make
+from .harness import added_up
 
 KEY = "llx-very-secret"
 
@@ -186,3 +190,63 @@ def test_a_message_can_be_asked_as_any_input_langchain_takes(model: ChatLlamaClo
     assert chain.invoke({"word": "text"}).content == "Hello"
     assert model.invoke([("user", "text alone")]).content == "Hello"
     assert model.invoke([HumanMessage("text alone")]).content == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("index_id", "index_ids"), ("session", "session_id"), ("apikey", "api_key"), ("xyz", "It takes")],
+)
+def test_a_name_that_is_not_known_is_an_error_that_says_which_was_meant(
+    client: ChatClient, wrong: str, right: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=right):
+        ChatLlamaCloud(client=client, **{wrong: "a"})  # type: ignore[arg-type]
+
+
+def test_the_tool_knows_its_names_too(client: ChatClient) -> None:
+    with pytest.raises(ConfigurationError, match="'index_ids'"):
+        LlamaCloudChatTool(client=client, index_id="a")  # type: ignore[call-arg]
+
+
+def test_calls_know_their_names(model: ChatLlamaCloud) -> None:
+    with pytest.raises(ConfigurationError, match="'session_id'"):
+        model.bind(sesion_id="a")
+    with pytest.raises(ConfigurationError, match="'index_ids'"):
+        model.invoke("hi", index_id="a")
+    with pytest.raises(ConfigurationError, match="'key'"):
+        list(model.stream("hi", keys="a"))
+
+
+def test_what_frameworks_pass_by_themselves_may_pass(client: ChatClient) -> None:
+    model = ChatLlamaCloud(client=client, temperature=0, max_tokens=9)  # type: ignore[call-arg]
+    assert model.bind(temperature=1, ls_structured_output_format=None).invoke("text alone").content == "Hello"
+
+
+def test_under_one_key_the_service_is_asked_once(make: Make, client: ChatClient) -> None:
+    session_id = client.create().session_id
+    model = make(session_id=session_id).bind(key=f"question in {session_id}")
+    first, second = model.invoke("one"), added_up(model.stream("one"))
+    assert first.text == second.text == "turn 1: one"
+    assert [turn.prompt for turn in client.session(session_id).turns()] == ["one"]
+
+
+def test_the_profile_tells_the_truth(model: ChatLlamaCloud) -> None:
+    profile: Any = getattr(model, "profile", None)
+    if not hasattr(BaseChatModel, "_resolve_model_profile"):
+        pytest.skip("this langchain-core asks no model for its profile")
+    assert profile is not None
+    assert (profile["text_inputs"], profile["image_inputs"], profile["tool_calling"]) == (True, False, False)
+
+
+def test_tokens_are_estimated_without_a_download(model: ChatLlamaCloud) -> None:
+    assert 5 <= model.get_num_tokens("word " * 10) <= 30
+    messages = [HumanMessage("word " * 100), HumanMessage("short")]
+    assert trim_messages(messages, max_tokens=20, token_counter=model) == messages[1:]
+    counting = model.model_copy(update={"custom_get_token_ids": lambda text: [1] * len(text)})
+    assert counting.get_num_tokens("four") == 4
+
+
+def test_traces_know_the_model(model: ChatLlamaCloud) -> None:
+    written = dumpd(model)
+    assert (written["type"], written["id"]) == ("constructor", ["langchain_ext", "chat_models", "ChatLlamaCloud"])
+    assert written["kwargs"]["llama_cloud_api_key"] == {"lc": 1, "type": "secret", "id": ["LLAMA_CLOUD_API_KEY"]}

@@ -68,11 +68,13 @@ FILE = {"type": "file", "base64": "aGk=", "mime_type": "application/pdf"}
         ([HumanMessage([])], "empty"),
         ([HumanMessage([IMAGE])], "takes text alone"),
         ([HumanMessage([{"type": "text", "text": "see"}, FILE])], "takes text alone"),
-        ([SystemMessage([IMAGE]), HumanMessage("hi")], "takes text alone"),
-        ([HumanMessage([{"type": "mystery"}])], "'mystery'"),
-        ([HumanMessage("hi"), AIMessage("ho")], "answers the user"),
-        ([SystemMessage("hi")], "answers the user"),
-        ([HumanMessage("hi"), ToolMessage("ho", tool_call_id="1")], "answers the user"),
+        ([HumanMessage([{"type": "mystery"}])], "mystery content"),
+        ([SystemMessage("hi")], "no message of the user"),
+        ([AIMessage("ho"), ToolMessage("hi", tool_call_id="1")], "no message of the user"),
+        (
+            [HumanMessage("hi"), AIMessage("ho", response_metadata={"session_id": "s", "turn": 1})],
+            "no message of the user",
+        ),
         ([ChatMessage("hi", role="narrator")], "'narrator'"),
         ([RemoveMessage(id="1"), HumanMessage("hi")], "'remove'"),
     ],
@@ -176,3 +178,35 @@ async def test_asyncio_delivers_what_was_held_back_too(raw: ChatService) -> None
         with pytest.raises(StreamInterruptedError):
             await read()
     assert pieces == ["Half ", "an"]
+
+
+PICTURED = {"type": "image", "base64": "aGk=", "mime_type": "image/png"}
+
+
+def test_what_is_no_text_is_told_by_name_where_it_is_not_asked(model: ChatLlamaCloud) -> None:
+    said = model.invoke(
+        [
+            HumanMessage([{"type": "text", "text": "See "}, {**FILE, "extras": {"filename": "plan.pdf"}}]),
+            AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Like "}, PICTURED]),
+            ToolMessage([{"type": "input_audio"}, {"type": "video"}, {"type": "mystery"}], tool_call_id="1"),
+            HumanMessage([{"type": "file", "file": {"filename": "b.pdf"}}, IMAGE, FILE]),
+            HumanMessage([{"type": "text-plain", "text": "And now?", "mime_type": "text/plain"}]),
+        ]
+    ).text
+    for words in ("See [document: plan.pdf]", "Like [image]", "[audio][video][mystery]", "[document: b.pdf][image]"):
+        assert words in said
+    assert "And now?" in said
+    assert "hm" not in said
+
+
+def test_a_picture_that_is_never_sent_disturbs_nobody(model: ChatLlamaCloud, client: ChatClient) -> None:
+    first = model.invoke("one")
+    pictured = [HumanMessage([IMAGE]), first, HumanMessage("two")]
+    assert model.invoke(pictured).text == "turn 2: two"
+    named = model.bind(session_id=client.create().session_id)
+    assert named.invoke(pictured).text == "turn 1: two"
+
+
+def test_a_text_that_lies_elsewhere_is_a_document(model: ChatLlamaCloud) -> None:
+    plain = {"type": "text-plain", "url": "https://example.org/a.txt", "title": "a.txt", "mime_type": "text/plain"}
+    assert "[document: a.txt]" in model.invoke([AIMessage([plain]), HumanMessage("hi")]).text

@@ -183,3 +183,20 @@ def test_a_chunk_is_as_if_made_anew_and_shares_nothing_with_the_others(model: Ch
         assert chunk.model_dump(exclude_unset=True) == anew.model_dump(exclude_unset=True)
     held = [id(value) for chunk in middle for value in chunk.__dict__.values() if isinstance(value, (list, dict, set))]
     assert len(set(held)) == len(held)
+
+
+def test_a_text_that_was_edited_is_not_cut_where_the_old_one_was(model: ChatLlamaCloud) -> None:
+    for answer in (model.invoke("several segments"), added_up(model.stream("several segments"))):
+        edited = answer.model_copy(update={"content": "Redacted, and longer than before."})
+        assert [block["text"] for block in edited.content_blocks if block["type"] == "text"] == [edited.text]
+        kinds = [block["type"] for block in edited.content_blocks]
+        assert kinds == ["reasoning", "server_tool_call", "server_tool_result", "reasoning", "text"]
+        assert model.invoke([HumanMessage("a"), edited, HumanMessage("more")]).text
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+def test_an_empty_answer_has_no_blocks_whichever_way_it_is_read(model: ChatLlamaCloud) -> None:
+    assert model.invoke("an empty answer").content_blocks == []
+    assert added_up(model.stream("an empty answer")).content_blocks == []
+    if hasattr(model, "_chat_model_stream_v3"):
+        assert model.stream_events("an empty answer", version="v3").output.content_blocks == []

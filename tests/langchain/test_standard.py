@@ -19,9 +19,9 @@ from llama_cloud_chat.local import AgentTurn, LocalService, speak
 from .harness import WireEvent, scripted_agent
 
 # What is skipped, and why: everything that binds tools (the agent's tools run on the server, `bind_tools` refuses
-# others), images, audio and files as input (the service takes text), another model by
-# name (the service chooses its model), serialisation (only classes that langchain-core maps can be loaded again),
-# and the timing of recorded streams (nothing is recorded).
+# others), images, audio and files as input (the service takes text), another model by name (the service chooses its
+# model), and the timing of recorded streams (nothing is recorded). What was written down cannot be loaded: LangChain
+# loads only classes that langchain-core maps.
 
 
 class TestUnits(ChatModelUnitTests):
@@ -32,6 +32,10 @@ class TestUnits(ChatModelUnitTests):
     has_tool_calling = False
     has_structured_output = True
     supports_json_mode = True
+
+    @pytest.mark.xfail(reason="Written down it can be (test_citizen); LangChain loads only the classes that it knows.")
+    def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
+        super().test_serdes(model, snapshot)
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:

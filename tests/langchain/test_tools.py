@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
-from collections.abc import Iterator
+import sys
 from typing import Any
 
 import pytest
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import Runnable
+from langchain_core.tools import ToolException
+from langchain_core.tracers.context import collect_runs
 
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatTool, sources_as_documents
+from langchain_ext._threads import Threads
+from langchain_ext.tools import Question
 from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError
 from llama_cloud_chat.local import LocalService
 
-from .harness import added_up
+from .harness import Driver, added_up, driver
 
 
 @pytest.fixture
@@ -101,19 +105,22 @@ def test_a_pickled_tool_leaves_the_key_behind(
     assert service.api_key not in repr(tool)
 
 
-class Driver(GenericFakeChatModel):
-    """A model that asks the tool first, then repeats what it was told."""
+def calling(tool: LlamaCloudChatTool, **questions: str) -> AIMessage:
+    """Return a message that asks the tool questions, by the ids of the calls."""
+    return AIMessage(
+        "",
+        tool_calls=[
+            {"name": tool.name, "args": {"question": asked}, "id": call_id} for call_id, asked in questions.items()
+        ],
+    )
 
-    def bind_tools(self, tools: Any, **_: Any) -> Runnable[Any, AIMessage]:
-        return self
+
+def drive(tool: LlamaCloudChatTool, question: str = "think, look, answer") -> Driver:
+    return driver(calling(tool, c1=question), AIMessage("It is 30 days."))
 
 
-def drive(tool: LlamaCloudChatTool) -> Driver:
-    def messages() -> Iterator[AIMessage]:
-        yield AIMessage("", tool_calls=[{"name": tool.name, "args": {"question": "think, look, answer"}, "id": "1"}])
-        yield AIMessage("It is 30 days.")
-
-    return Driver(messages=messages())
+def told(state: Any) -> list[ToolMessage]:
+    return [message for message in state["messages"] if isinstance(message, ToolMessage)]
 
 
 def test_another_model_drives_it(client: ChatClient) -> None:
@@ -121,9 +128,9 @@ def test_another_model_drives_it(client: ChatClient) -> None:
     tool = LlamaCloudChatTool(client=client, name="ask_handbook", description="Knows the handbook.")
     agent = agents.create_agent(drive(tool), tools=[tool])
     state = agent.invoke({"messages": [HumanMessage("How many days of leave?")]})
-    (told,) = [message for message in state["messages"] if isinstance(message, ToolMessage)]
-    assert told.content == "30 days."
-    assert sources_as_documents(told)[0].metadata["file_name"] == "leave.md"
+    (answer,) = told(state)
+    assert answer.content == "30 days."
+    assert sources_as_documents(answer)[0].metadata["file_name"] == "leave.md"
     assert state["messages"][-1].content == "It is 30 days."
 
 
@@ -148,3 +155,132 @@ def test_sources_become_documents(model: ChatLlamaCloud) -> None:
 
 def test_a_message_without_sources_has_no_documents() -> None:
     assert sources_as_documents(HumanMessage("Hi")) == sources_as_documents(ToolMessage("Hi", tool_call_id="1")) == []
+
+
+def test_it_runs_without_a_config(tool: LlamaCloudChatTool) -> None:
+    assert tool.run("text alone") == "Hello"
+    assert tool.run({"question": "text alone"}) == "Hello"
+
+
+async def test_it_runs_without_a_config_for_asyncio(client: ChatClient, async_client: AsyncChatClient) -> None:
+    tool = LlamaCloudChatTool(client=client, async_client=async_client)
+    assert await tool.arun("text alone") == "Hello"
+
+
+def test_its_run_has_a_child_that_counts_its_tokens(tool: LlamaCloudChatTool) -> None:
+    with collect_runs() as runs, get_usage_metadata_callback() as usage:
+        tool.invoke("think, look, answer")
+    (run,) = runs.traced_runs
+    (child,) = run.child_runs
+    assert (run.run_type, child.run_type, child.extra["metadata"]["ls_provider"]) == ("tool", "llm", "llama_cloud")
+    assert usage.usage_metadata["llama-cloud-chat"]["total_tokens"] == 12
+
+
+def test_it_streams_from_inside_a_graph(tool: LlamaCloudChatTool) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    agent = agents.create_agent(drive(tool), tools=[tool])
+    said, told_of = [], []
+    for mode, piece in agent.stream({"messages": [HumanMessage("hi")]}, stream_mode=["messages", "custom"]):
+        if mode == "custom":
+            told_of.append(piece["name"])
+        elif piece[1]["langgraph_node"] == "tools" and not isinstance(piece[0], ToolMessage):
+            said.append(piece[0].text)
+    assert [text for text in said if text] == ["30 ", "days."]
+    assert told_of == ["llama_cloud.tool_call", "llama_cloud.tool_result"]
+
+
+async def test_its_events_are_the_agents_events(client: ChatClient, async_client: AsyncChatClient) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    tool = LlamaCloudChatTool(client=client, async_client=async_client)
+    agent = agents.create_agent(drive(tool), tools=[tool])
+    seen = [
+        (event["event"], event["name"])
+        async for event in agent.astream_events({"messages": [HumanMessage("hi")]}, version="v2")
+    ]
+    assert ("on_custom_event", "llama_cloud.tool_call") in seen
+    assert seen.count(("on_chat_model_stream", "ChatLlamaCloud")) > 2
+
+
+def test_errors_can_be_made_answers_of(client: ChatClient) -> None:
+    tool = LlamaCloudChatTool(client=client, handle_tool_error=True)
+    message = ask(tool, "an error")
+    assert message.status == "error"
+    assert "the model is out" in message.text
+    with pytest.raises(ToolException):
+        ask(LlamaCloudChatTool(client=client), "an error")
+
+
+@pytest.mark.parametrize("question", ["", "  ", "x" * 1001])
+def test_a_question_that_cannot_be_asked_is_told_to_the_driver(tool: LlamaCloudChatTool, question: str) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    state = agents.create_agent(drive(tool, question), tools=[tool]).invoke({"messages": [HumanMessage("hi")]})
+    (answer,) = told(state)
+    assert answer.status == "error"
+    assert "question" in answer.text or "Shorten" in answer.text
+    assert state["messages"][-1].text == "It is 30 days."
+    assert "empty" in tool.invoke("  ")
+
+
+async def test_asyncio_tells_of_a_question_that_cannot_be_asked_too(
+    client: ChatClient, async_client: AsyncChatClient
+) -> None:
+    tool = LlamaCloudChatTool(client=client, async_client=async_client)
+    assert "empty" in await tool.ainvoke(" ")
+    assert "Shorten" in await tool.ainvoke("x" * 1001)
+
+
+def test_a_thread_goes_on_after_a_restart_and_on_another_worker(client: ChatClient) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    memory = pytest.importorskip("langgraph.checkpoint.memory")
+    checkpointer = memory.InMemorySaver()
+    config = {"configurable": {"thread_id": "t"}}
+    for number in (1, 2, 3):
+        tool = LlamaCloudChatTool(client=client)  # each time one that remembers nothing
+        model = driver(calling(tool, **{f"c{number}": f"question {number}"}), AIMessage("So it is."))
+        agent = agents.create_agent(model, tools=[tool], checkpointer=checkpointer)
+        state = agent.invoke({"messages": [HumanMessage("hi")]}, config)
+    assert [answer.text for answer in told(state)] == [f"turn {n}: question {n}" for n in (1, 2, 3)]
+    assert len({answer.response_metadata["session_id"] for answer in told(state)}) == 1
+
+
+@pytest.mark.parametrize("thread", [None, "t"])
+def test_questions_asked_together_queue_up(tool: LlamaCloudChatTool, thread: str | None) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    model = driver(calling(tool, a="one", b="two", c="three"), calling(tool, d="four"), AIMessage("So it is."))
+    agent = agents.create_agent(model, tools=[tool])
+    state = agent.invoke(
+        {"messages": [HumanMessage("hi")]}, {"configurable": {"thread_id": thread}} if thread else None
+    )
+    assert sorted(answer.text[:7] for answer in told(state)) == ["turn 1:", "turn 2:", "turn 3:", "turn 4:"]
+    assert [answer.text[8:] for answer in told(state)] == ["one", "two", "three", "four"]
+
+
+async def test_questions_asked_together_queue_up_by_asyncio(client: ChatClient, async_client: AsyncChatClient) -> None:
+    tool = LlamaCloudChatTool(client=client, async_client=async_client)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    answers = await asyncio.gather(*(tool.ainvoke(word, config) for word in ("one", "two", "three")))
+    assert sorted(answer[:7] for answer in answers) == ["turn 1:", "turn 2:", "turn 3:"]
+
+
+async def test_one_that_gives_up_waiting_lets_the_next_one_wait_on() -> None:
+    threads = Threads()
+    first, second, third = (threads.aturn("t") for _ in range(3))
+    await first.__aenter__()
+    waiting = asyncio.ensure_future(second.__aenter__())
+    await asyncio.sleep(0)
+    after = asyncio.ensure_future(third.__aenter__())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert not after.done()
+    await first.__aexit__(None, None, None)
+    await after
+    await third.__aexit__(None, None, None)
+
+
+def test_a_tool_needs_no_langgraph(client: ChatClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_ext._questions", None)
+    tool = LlamaCloudChatTool(client=client)
+    assert tool.args_schema is Question
+    assert ask(tool, "text alone").content == "Hello"
+    assert tool.tool_call_schema.model_json_schema()["required"] == ["question"]  # type: ignore[union-attr]
