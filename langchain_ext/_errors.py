@@ -61,7 +61,8 @@ class BothFamilies:
         if isinstance(error, ChatError):
             # The error itself is changed, not wrapped: its traceback, its causes and whoever holds it stay right.
             ours = error.ours if isinstance(error, _Adopted) else type(error)
-            error.__class__ = _adopted(ours, self._more)
+            changed: Any = error
+            changed.__class__ = _adopted(ours, self._more)
 
 
 class _Adopted:
@@ -100,4 +101,5 @@ def _adopt(ours: type[ChatError], more: tuple[type[Exception], ...]) -> type[Cha
     if issubclass(ours, ConfigurationError):  # what other chat models raise for messages that they do not take
         bases.append(ValueError)
     said = {"__module__": ours.__module__, "__doc__": ours.__doc__, "ours": ours, "more": more}
-    return type(ours.__name__, tuple(bases), said)
+    made: Any = type(ours.__name__, tuple(bases), said)
+    return made  # type: ignore[no-any-return]

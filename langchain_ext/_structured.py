@@ -78,8 +78,9 @@ def _plain(schema: Any) -> Any:
     """Return the schema in a form that the core knows: LangChain's own forms of dicts are JSON schemas to it."""
     if not isinstance(schema, Mapping) and not is_typeddict(schema):
         return schema
+    form: Any = schema
     try:
-        return convert_to_json_schema(schema)
+        return convert_to_json_schema(form)
     except ValueError as error:
         if isinstance(schema, Mapping) and "title" not in schema and "properties" in schema:
             return dict(schema)  # LangChain wants a title; the agent does not
