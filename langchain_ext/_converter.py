@@ -87,6 +87,7 @@ class ChunkWriter:
             metadata.update(opening_metadata(self._turn))
         message = AIMessageChunk(
             content=[] if self._is_v1 else "",
+            additional_kwargs={} if self._is_v1 else _length_of(self._length),
             id=self._id,
             response_metadata=metadata,
             usage_metadata=usage_metadata(self._turn.usage),
