@@ -2,7 +2,8 @@
 
 An answer carries where it stands, as `session_id` and `turn`: it is an anchor. A conversation goes on from the last
 one, as long as that is still its session's last turn; otherwise it forks: a new session is told the conversation so
-far. Three things are told apart:
+far. Where other indexes are wanted than its session has, it goes on from the last answer whose session has them: then
+two agents share a thread, and each is told what the other said. Three things are told apart:
 
     what is asked       the last message of the user that no anchor follows
     the instruction     system text that stands before that; it holds until another one is told
@@ -11,8 +12,8 @@ far. Three things are told apart:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from llama_cloud_chat._config import DEFAULT_FRESHNESS, check_prompt, check_text
@@ -169,6 +170,28 @@ def find_anchor(messages: Sequence[Message]) -> Message | None:
     return next((message for message in reversed(messages) if message.is_anchor), None)
 
 
+def anchored_sessions(messages: Sequence[Message]) -> list[str]:
+    """Return the sessions that answers were given in, that of the last answer first."""
+    named = (message.session_id for message in reversed(messages) if message.is_anchor and message.session_id)
+    return list(dict.fromkeys(named))
+
+
+def has_other_indexes(wanted: Sequence[str] | None, bound: Sequence[str] | None) -> bool:
+    """Whether a session is bound to other indexes than those that are wanted, as far as either is known."""
+    return bool(wanted and bound) and set(wanted or ()) != set(bound or ())
+
+
+def leave_to_others(conversation: Conversation, session_ids: Collection[str]) -> Conversation:
+    """Return the conversation as one in which the answers of some sessions are only what somebody else said."""
+    messages = [
+        replace(message, session_id=None, turn=None, instructions=None)
+        if message.session_id in session_ids
+        else message
+        for message in conversation.messages
+    ]
+    return replace(conversation, messages=messages)
+
+
 def decide(conversation: Conversation, *, index_ids: Sequence[str] | None, snapshot: Snapshot) -> Plan:
     """Decide how a conversation, already checked, goes on.
 
@@ -193,9 +216,8 @@ def decide(conversation: Conversation, *, index_ids: Sequence[str] | None, snaps
     is_stale = count is None or count < anchor.turn or snapshot.age >= conversation.freshness
     if is_stale and not snapshot.was_read:
         return Look(anchor.session_id)
-    wanted, bound = set(index_ids or ()), set(snapshot.index_ids or ())
-    has_other_indexes = bool(wanted and bound) and wanted != bound
-    if has_other_indexes or not (count == anchor.turn or _is_misnumbered(anchor, snapshot)):
+    is_another = has_other_indexes(index_ids, snapshot.index_ids)
+    if is_another or not (count == anchor.turn or _is_misnumbered(anchor, snapshot)):
         return Fork(anchor.session_id, _briefing(messages, None))
     return Continue(anchor.session_id, _briefing(messages, at))
 

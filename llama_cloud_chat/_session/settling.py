@@ -4,7 +4,8 @@ A session is held from before it is looked at until its turn is over, so that wh
 in one of three ways:
 
     named by the user        -> used as it is
-    named by an answer       -> continued where that answer stands, else left alone: a fork
+    named by an answer       -> continued where that answer stands, else left alone: a fork; of several, the last one
+                                that has the indexes that are wanted
     neither                  -> a new one
 
 What this process knows of a session is believed for `freshness` seconds; what is older, and what the messages know
@@ -40,9 +41,12 @@ from .conversation import (
     Plan,
     Snapshot,
     Start,
+    anchored_sessions,
     check_messages,
     decide,
     find_anchor,
+    has_other_indexes,
+    leave_to_others,
 )
 from .flows import AwaitTurn, CallUser, Consult, Enter, Flow, Wait, call, create
 from .folding import Prompt, Summary, fold, fold_summary, plain_prompt
@@ -56,6 +60,9 @@ from .retry import RetryPolicy
 
 _LOGGER = logging.getLogger("llama_cloud_chat")
 _GONE = 410
+
+_MOST_LOOKED_AT = 8
+"""How many sessions of one conversation are looked at for the indexes that are wanted."""
 
 
 @dataclass
@@ -171,7 +178,9 @@ class Settling:
             self.seat.knowledge.queue.leave(ticket)  # where it stands is decided anew
         plan = self._plan
         if isinstance(plan, Look):
-            plan = yield from self._plan_at_anchor(ticket, plan.session_id)
+            plan = yield from self._plan_among_sessions()
+            if isinstance(plan, Look):
+                plan = yield from self._plan_at_anchor(ticket, plan.session_id)
             self._brief(plan.briefing)
         elif plan is None or isinstance(plan, Continue):
             yield from self._hold(ticket)
@@ -193,8 +202,7 @@ class Settling:
         """Whether the session of a note was opened for its question: neither the user nor an answer names it."""
         if self._conversation is None:
             return False
-        anchor = find_anchor(self._messages)
-        return note.session_id not in {self._conversation.session_id, anchor.session_id if anchor else None}
+        return note.session_id not in {self._conversation.session_id, *anchored_sessions(self._messages)}
 
     def fork(self, ticket: Ticket) -> Flow[None]:
         """Settle anew, on a session of its own: the one at hand is gone."""
@@ -226,7 +234,7 @@ class Settling:
     def may_fork(self, error: APIStatusError) -> bool:
         """Whether the session was only taken up because an answer named it, and an error says that it is gone."""
         is_ours = self._conversation is not None and self._conversation.session_id is None and not self.seat.was_opened
-        return is_ours and (isinstance(error, (NotFoundError, PermissionDeniedError)) or error.status_code == _GONE)
+        return is_ours and not isinstance(error, UnprocessableEntityError) and _says_gone(error)
 
     def request(self, prompt: str) -> operations.Request:
         """Return the request that asks `prompt`."""
@@ -289,6 +297,34 @@ class Settling:
                 self._limit,
                 self.seat.prompt.left_out,
             )
+
+    def _plan_among_sessions(self) -> Flow[Plan]:
+        """Leave the sessions that have other indexes to whoever asks there, as far as others are named, and decide."""
+        assert self._conversation is not None
+        sessions, others = anchored_sessions(self._messages), []
+        if self._index_ids and len(sessions) > 1:
+            for session_id in sessions[:_MOST_LOOKED_AT]:
+                try:
+                    bound = yield from self._indexes_of(session_id)
+                except APIStatusError as error:
+                    if not _says_gone(error):
+                        raise
+                    return self._decide(Snapshot(is_gone=True))
+                if not has_other_indexes(self._index_ids, bound):
+                    break
+                others.append(session_id)
+            else:
+                others = sessions
+            self._conversation = leave_to_others(self._conversation, others)
+        return self._decide(Snapshot())
+
+    def _indexes_of(self, session_id: str) -> Flow[Sequence[str]]:
+        """Return the indexes that a session is bound to. They never change: they are looked up once."""
+        knowledge = self._sessions.get(session_id)
+        if knowledge.index_ids is None:
+            summary = yield from call(operations.get_summary(session_id), self._policy, self._clock)
+            knowledge.index_ids = list(summary.index_ids or ())
+        return knowledge.index_ids
 
     def _plan_at_anchor(self, ticket: Ticket, session_id: str) -> Flow[Continue | Start | Fork]:
         """Decide, with the anchor's session held from before it is looked at until it is asked."""
@@ -355,10 +391,8 @@ class Settling:
     def _look_for_anchor(self) -> Flow[Snapshot]:
         try:
             turns = yield from self._look()
-        except (NotFoundError, PermissionDeniedError, UnprocessableEntityError):
-            return Snapshot(is_gone=True)
         except APIStatusError as error:
-            if error.status_code != _GONE:
+            if not _says_gone(error):
                 raise
             return Snapshot(is_gone=True)
         anchor = find_anchor(self._messages)
@@ -444,6 +478,12 @@ class Settling:
             knowledge.turn_count = None
         knowledge.index_ids = list(detail.index_ids or ())
         return detail.turns
+
+
+def _says_gone(error: APIStatusError) -> bool:
+    """Whether an error says that a session is there no longer, or may no longer be read."""
+    gone = (NotFoundError, PermissionDeniedError, UnprocessableEntityError)
+    return isinstance(error, gone) or error.status_code == _GONE
 
 
 def _no_indexes_error() -> ConfigurationError:

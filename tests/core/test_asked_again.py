@@ -106,6 +106,16 @@ def test_another_question_is_none_that_was_asked(make: Any, service: ChatService
     assert len(service.prompts) == 2
 
 
+def test_among_agents_with_other_indexes_it_is_delivered_in_its_own_session(make: Any, service: ChatService) -> None:
+    client = make(recovery_timeout=1)
+    thread = [user("One?"), answered(ask(client, user("One?"), index_ids=["a"])), user("Two?")]
+    thread = [*thread, answered(ask(client, *thread, index_ids=["b"])), user("Three?")]
+    interrupt(client, service, *thread, index_ids=["a"])
+    turn = ask(client, *thread, index_ids=["a"])
+    assert (turn.text, turn.session_id, turn.number) == (RECORDED_TEXT, "ses-1", 2)
+    assert len(service.prompts) == 3
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_a_later_turn_of_a_session_asked_again_is_delivered_in_it(make: Any, service: ChatService, named: bool) -> None:
     client = make(recovery_timeout=1)

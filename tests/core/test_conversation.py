@@ -380,6 +380,73 @@ def test_indexes_bind_a_new_session_and_others_fork_it(client: Any, service: Cha
     assert service.received("stream")[-1].json["index_ids"] == ["b"]
 
 
+@pytest.mark.rule("design-4")
+def test_two_agents_with_other_indexes_on_one_thread_have_a_session_each(client: Any, service: ChatService) -> None:
+    thread: list[Message] = []
+    turns = []
+    for number in range(6):
+        thread.append(user(f"{number}?"))
+        turn = ask(client, *thread, index_ids=["ab"[number % 2]])
+        thread.append(replace(as_answer(turn), name="ab"[number % 2]))
+        turns.append((turn.session_id, turn.number))
+    assert turns == [("ses-1", 1), ("ses-2", 1), ("ses-1", 2), ("ses-2", 2), ("ses-1", 3), ("ses-2", 3)]
+    assert service.received("summary") == []  # this process knows what it opened
+
+
+@pytest.mark.rule("design-4")
+def test_what_another_agent_said_meanwhile_is_told_along(client: Any, service: ChatService) -> None:
+    service.reply = lambda _: Play(said("So."))
+    first = [user("One?"), as_answer(ask(client, user("One?"), index_ids=["a"]))]
+    second = [*first, user("Two?")]
+    other = replace(as_answer(ask(client, *second, index_ids=["b"])), name="clerk")
+    ask(client, *second, other, user("Three?"), index_ids=["a"])
+    told = service.prompts[-1]
+    assert "[user]\n> Two?" in told
+    assert "[assistant: clerk]\n> So." in told
+    assert told.endswith("Three?")
+    assert "One?" not in told
+    assert first[1].session_id == "ses-1"
+    assert [turn.prompt for turn in client.retrieve("ses-1").turns] == ["One?", told]
+
+
+def test_the_session_with_the_wanted_indexes_is_found_by_another_process(make: Any, service: ChatService) -> None:
+    client, other = make(), make()
+    thread = [user("One?"), as_answer(ask(client, user("One?"), index_ids=["a"])), user("Two?")]
+    thread = [*thread, as_answer(ask(client, *thread, index_ids=["b"])), user("Three?")]
+    assert ask(other, *thread, index_ids=["a"]).session_id == "ses-1"
+    assert len(service.received("summary")) == 2
+    assert ask(other, *thread, index_ids=["c"]).session_id == "ses-3"
+    assert len(service.received("summary")) == 2  # what a session is bound to never changes
+    assert service.prompts[-1].endswith("Three?")
+    assert "One?" in service.prompts[-1]
+
+
+def test_no_more_than_a_few_sessions_are_looked_at_for_their_indexes(make: Any, service: ChatService) -> None:
+    client, other = make(), make()
+    thread: list[Message] = []
+    for number in range(10):
+        thread.append(user(f"{number}?"))
+        thread.append(as_answer(ask(client, thread[-1], index_ids=["a"])))
+    assert ask(other, *thread, user("Last?"), index_ids=["b"]).session_id == "ses-11"
+    assert len(service.received("summary")) == 8
+
+
+@pytest.mark.parametrize(("status", "raises"), [(404, False), (410, False), (500, True)])
+def test_sessions_that_cannot_be_looked_at_for_their_indexes(
+    make: Any, service: ChatService, status: int, raises: bool
+) -> None:
+    client, other = make(), make(max_retries=0)
+    thread = [user("One?"), as_answer(ask(client, user("One?"), index_ids=["a"])), user("Two?")]
+    thread = [*thread, as_answer(ask(client, *thread, index_ids=["b"])), user("Three?")]
+    service.instead["summary"].append([in_json({"detail": "No."}, status)])
+    if raises:
+        with pytest.raises(InternalServerError):
+            ask(other, *thread, index_ids=["a"])
+        return
+    assert ask(other, *thread, index_ids=["a"]).session_id == "ses-3"
+    assert service.received("retrieve") == []
+
+
 def test_whether_all_indexes_are_needed_is_passed_on(client: Any, service: ChatService) -> None:
     ask(client, user("One?"), require_all_indexes=True)
     assert service.received("stream")[0].json["require_all_indexes"] is True

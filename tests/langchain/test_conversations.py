@@ -106,10 +106,17 @@ def test_other_indexes_fork(tmp_path: Path) -> None:
         first = model.invoke("How long is leave?")
         assert client.get_summary(session_of(first)).index_ids == [a]
         history = [HumanMessage("How long is leave?"), first, HumanMessage("And trains?")]
-        assert session_of(model.invoke(history)) == session_of(first)
+        second = model.invoke(history)
+        assert session_of(second) == session_of(first)
+        history = [*history, second, HumanMessage("And rivers?")]
         other = model.bind(index_ids=[b]).invoke(history)
         assert session_of(other) != session_of(first)
         assert client.get_summary(session_of(other)).index_ids == [b]
+        again = model.invoke([*history, other, HumanMessage("How long is leave again?")])
+        assert (session_of(again), turn_of(again)) == (session_of(first), 3)
+        told = client.session(session_of(first)).turns()[-1].prompt
+        assert other.text.splitlines()[0] in told
+        assert str(first.text) not in told
 
 
 @pytest.mark.parametrize("prompt", ["one", "an error"])
