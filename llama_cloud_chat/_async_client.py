@@ -268,7 +268,7 @@ class AsyncChatClient(BaseClient):
             ConfigurationError: An argument cannot work; nothing was sent.
         """
         exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes, key)
-        return AsyncTurnStream(self._transport, exchange)
+        return AsyncTurnStream(self._transport, exchange, self)
 
     def converse(
         self,
@@ -328,7 +328,7 @@ class AsyncChatClient(BaseClient):
             return AsyncStructuredTurnStream(asking, ask, self.delete)
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
         exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
-        return AsyncTurnStream(self._transport, exchange)
+        return AsyncTurnStream(self._transport, exchange, self)
 
     async def get_attachment(self, attachment: Attachment) -> PresignedURL:
         """Return a download URL that the service makes for a page picture.

@@ -22,6 +22,8 @@ from ._turn.turn import Turn
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ._async_client import AsyncChatClient
+
 
 class AsyncTurnStream:
     """The events of one turn, in order, as they arrive. Made by `AsyncChatClient` and `AsyncChatSession`.
@@ -41,8 +43,11 @@ class AsyncTurnStream:
         ChatError: The prompt could not be asked, or what came is not this API.
     """
 
-    def __init__(self, transport: AsyncTransport, exchange: Exchange) -> None:
+    _client: AsyncChatClient | None = None  # whoever looks at the turn fetches its page pictures with it
+
+    def __init__(self, transport: AsyncTransport, exchange: Exchange, client: AsyncChatClient) -> None:
         self.turn: Turn = exchange.turn
+        self._client = client
         self._line = Line()
         # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
         self._unclaimed: AsyncGenerator[Event, None] | None = _exchange_events(transport, exchange, self._line)

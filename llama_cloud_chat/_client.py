@@ -263,7 +263,7 @@ class ChatClient(BaseClient):
             ConfigurationError: An argument cannot work; nothing was sent.
         """
         exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes, key)
-        return TurnStream(self._transport, exchange)
+        return TurnStream(self._transport, exchange, self)
 
     def converse(
         self,
@@ -323,7 +323,7 @@ class ChatClient(BaseClient):
             return StructuredTurnStream(asking, ask, self.delete)
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
         exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
-        return TurnStream(self._transport, exchange)
+        return TurnStream(self._transport, exchange, self)
 
     def get_attachment(self, attachment: Attachment) -> PresignedURL:
         """Return a download URL that the service makes for a page picture.

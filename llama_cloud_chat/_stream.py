@@ -22,6 +22,8 @@ from ._turn.turn import Turn
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ._client import ChatClient
+
 
 class TurnStream:
     """The events of one turn, in order, as they arrive. Made by `ChatClient` and `ChatSession`.
@@ -41,8 +43,11 @@ class TurnStream:
         ChatError: The prompt could not be asked, or what came is not this API.
     """
 
-    def __init__(self, transport: Transport, exchange: Exchange) -> None:
+    _client: ChatClient | None = None  # whoever looks at the turn fetches its page pictures with it
+
+    def __init__(self, transport: Transport, exchange: Exchange, client: ChatClient) -> None:
         self.turn: Turn = exchange.turn
+        self._client = client
         self._line = Line()
         # Whoever iterates takes the generator over: it is closed when their loop lets go of it.
         self._unclaimed: Generator[Event, None, None] | None = _exchange_events(transport, exchange, self._line)

@@ -26,7 +26,8 @@ NAMES = tuple(sorted(path.name for path in FOLDER.glob("*.ipynb")))
 _MOST_SECONDS = 100
 _ID = re.compile(r"\b(ses|idx|dfl)-[0-9a-f]{16,}\b")
 # As transcripts write how long a turn took, and when a session was last updated.
-_TIME = re.compile(r"(?<=· )[\d.]+ m?s\b|\b20\d\d-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)")
+_DATE = r"\b20\d\d-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)|\b\d{1,2} [A-Z][a-z]+ 20\d\d, \d\d:\d\d UTC"
+_TIME = re.compile(rf"(?<=· )[\d.]+ m?s\b|{_DATE}")
 _METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

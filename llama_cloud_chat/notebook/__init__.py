@@ -9,8 +9,9 @@ Everything that a service says is shown as text, never as markup, and what is sh
 extra `notebook` holds what this needs.
 
 Who reads on: `_show` is what is called; `_transcript` reads whatever holds turns; `_render` makes HTML and Markdown of
-them, with `templates/`, `_prose` for the answers' Markdown and `_excerpts` for how much there is room for; `_pictures`
-fetches page pictures; `_display` is where a view appears, and `_live` keeps it up to date.
+them, with `templates/`, `_prose` for the answers' Markdown, `_citations` for which sources matter and `_excerpts` for
+how much there is room for; `_pictures` fetches page pictures; `_display` is where a view appears, and `_live` keeps it
+up to date.
 """
 
 from llama_cloud_chat._extras import needing

@@ -8,15 +8,20 @@ from typing import Any, Protocol
 from llama_cloud_chat import Turn
 from llama_cloud_chat._turn.wording import call_line, clean, clean_line, count, name_of
 
-from ._render import Pictures, render_html, render_markdown
+from ._render import Pictures, keep_open, render_html, render_markdown
 from ._transcript import Transcript
 
 
 class Display(Protocol):
     """A place for one view."""
 
-    def paint(self, turn: Turn) -> int:
-        """Show a turn that is still being answered, as far as it has come; return how many bytes that took."""
+    def paint(self, turn: Turn, running_for: float) -> int:
+        """Show a turn that is being answered, as far as it has come; return how many bytes that took.
+
+        Args:
+            turn: The turn.
+            running_for: For how many seconds it is being answered.
+        """
         ...
 
     def finish(self, transcript: Transcript, pictures: Pictures | None = None) -> None:
@@ -46,13 +51,13 @@ class NotebookDisplay:
         self._handle: Any = None
         self._shown: object = None
 
-    def paint(self, turn: Turn) -> int:
+    def paint(self, turn: Turn, running_for: float) -> int:
         """Bring the view up to date, if there is anything new; return its size."""
         so_far = len(turn.events), len(turn.text), len(turn.thinking)
         if so_far == self._shown:
             return 0
         self._shown = so_far
-        html = render_html(Transcript([turn]), is_running=True)
+        html = render_html(Transcript([turn]), running_for=running_for) + keep_open()
         self._publish({"text/html": html, "text/plain": "Answering …"})
         return len(html.encode())
 
@@ -79,7 +84,7 @@ class TerminalDisplay:
         self._calls = 0
         self._is_inside_line = False
 
-    def paint(self, turn: Turn) -> int:
+    def paint(self, turn: Turn, running_for: float = 0.0) -> int:
         """Print what is new; a terminal takes all that comes."""
         if not self._is_begun:
             self._is_begun = True

@@ -24,7 +24,8 @@ class Limits:
         thinking: A segment of thinking.
         arguments: A tool's arguments.
         result: A tool's result.
-        passage: A source's passage.
+        cited: A passage that the answer rests on.
+        passage: Any other passage.
         line: A name, a title, an error.
     """
 
@@ -37,6 +38,7 @@ class Limits:
     thinking: int = 8_000
     arguments: int = 2_000
     result: int = 4_000
+    cited: int = 1_200
     passage: int = 240
     line: int = 300
 
@@ -50,10 +52,10 @@ WHOLE = Limits(**{field.name: sys.maxsize for field in fields(Limits)})
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The beginning of a text.
+    """The beginning of a text, or its end.
 
     Attributes:
-        text: The beginning; harmless, but not escaped.
+        text: What is shown of it; harmless, but not escaped.
         total: How long the text is, in characters.
         is_cut: Whether anything is left out.
     """
@@ -66,6 +68,18 @@ class Excerpt:
 def excerpt(text: str, most: int) -> Excerpt:
     """Return the first `most` characters of a text."""
     return Excerpt(clean(text[:most]), len(text), len(text) > most)
+
+
+def last_words(text: str, most: int) -> Excerpt:
+    """Return the last `most` characters of a text."""
+    return Excerpt(clean(text[-most:]), len(text), len(text) > most)
+
+
+def passage(text: str, most: int) -> str:
+    """Return the first `most` characters of a text with whole words, harmless, and a mark where it is cut."""
+    if len(text) <= most:
+        return clean(text)
+    return f"{clean(text[:most]).rpartition(' ')[0] or clean(text[:most])} …"
 
 
 def json_excerpt(value: Any, most: int) -> Excerpt:

@@ -118,8 +118,8 @@ def follow(stream: Stream, display: Display, clock: Clock) -> None:
     """Read a stream to its end and keep the display up to date. However it ends, it is closed."""
     is_over = threading.Event()
     # The context tells a kernel which cell the painter's output belongs to.
-    paint = contextvars.copy_context().run
-    painter = threading.Thread(target=paint, args=(_paint_until, is_over, stream, display, clock), daemon=True)
+    run = contextvars.copy_context().run
+    painter = threading.Thread(target=run, args=(_Painter(stream, display, clock).paint_until, is_over), daemon=True)
     painter.start()
     try:
         for piece in stream.pieces:
@@ -135,7 +135,7 @@ def follow(stream: Stream, display: Display, clock: Clock) -> None:
 async def afollow(stream: Stream, display: Display, clock: Clock) -> None:
     """Read a stream to its end and keep the display up to date. However it ends, it is closed."""
     is_over = asyncio.Event()
-    painter = asyncio.create_task(_apaint_until(is_over, stream, display, clock))
+    painter = asyncio.create_task(_Painter(stream, display, clock).apaint_until(is_over))
     try:
         async for piece in stream.pieces:
             stream.take(piece)
@@ -147,18 +147,23 @@ async def afollow(stream: Stream, display: Display, clock: Clock) -> None:
             await painter
 
 
-def _paint_until(is_over: threading.Event, stream: Stream, display: Display, clock: Clock) -> None:
-    while not clock.wait(is_over, _paint(stream, display, clock)):
-        pass
+class _Painter:
+    """Shows a turn as far as it has come, again and again."""
 
+    def __init__(self, stream: Stream, display: Display, clock: Clock) -> None:
+        self._stream, self._display, self._clock = stream, display, clock
+        self._begun = clock.monotonic()
 
-async def _apaint_until(is_over: asyncio.Event, stream: Stream, display: Display, clock: Clock) -> None:
-    while not await clock.wait_async(is_over, _paint(stream, display, clock)):
-        pass
+    def paint_until(self, is_over: threading.Event) -> None:
+        while not self._clock.wait(is_over, self._paint()):
+            pass
 
+    async def apaint_until(self, is_over: asyncio.Event) -> None:
+        while not await self._clock.wait_async(is_over, self._paint()):
+            pass
 
-def _paint(stream: Stream, display: Display, clock: Clock) -> float:
-    """Paint; return for how long to pause then. This alone decides the rate."""
-    started = clock.monotonic()
-    size = display.paint(stream.turn())
-    return max(SHORTEST_PAUSE, _SHARE * (clock.monotonic() - started), size / _BYTES_PER_SECOND)
+    def _paint(self) -> float:
+        """Paint; return for how long to pause then. This alone decides the rate."""
+        started = self._clock.monotonic()
+        size = self._display.paint(self._stream.turn(), started - self._begun)
+        return max(SHORTEST_PAUSE, _SHARE * (self._clock.monotonic() - started), size / _BYTES_PER_SECOND)

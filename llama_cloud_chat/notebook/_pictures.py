@@ -8,13 +8,22 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from llama_cloud_chat import AsyncChatClient, Attachment, ChatClient, ChatError
 from llama_cloud_chat._turn.wording import clean_line
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 MOST_PICTURES = 12
-_WIDTH, _HEIGHT = 320, 420
+_WIDTH, _HEIGHT = 960, 1360
+"""So large a page can be read; it is shown small until somebody opens it."""
+
+_SMALL_WIDTH, _SMALL_HEIGHT = 150, 200
+_MOST_BYTES = 100_000
+"""Of one picture: all of them together pass through Jupyter at once, which drops what is more than 3 MB."""
+
 _MOST_PIXELS = 50_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
@@ -36,6 +45,12 @@ class Picture:
     problem: str = ""
     width: int = 0
     height: int = 0
+
+    @property
+    def small(self) -> tuple[int, int]:
+        """The width and height at which it is shown first, in pixels."""
+        scale = min(_SMALL_WIDTH / self.width, _SMALL_HEIGHT / self.height, 1)
+        return max(1, round(self.width * scale)), max(1, round(self.height * scale))
 
 
 def key_of(attachment: Attachment) -> PictureKey:
@@ -69,7 +84,7 @@ async def _afetch(client: AsyncChatClient, attachment: Attachment) -> Picture:
 
 
 def shrink(content: bytes) -> Picture:
-    """Return a picture as a thumbnail, drawn anew: nothing of the file but its pixels is kept."""
+    """Return a picture made small enough, drawn anew: nothing of the file but its pixels is kept."""
     from PIL import Image  # noqa: PLC0415  # it is needed for pictures alone
 
     try:
@@ -85,7 +100,15 @@ def shrink(content: bytes) -> Picture:
     except (OSError, SyntaxError, ValueError):
         return Picture(problem="It is no picture that can be shown.")
     small.thumbnail((_WIDTH, _HEIGHT))
+    written = _write(small, quality=80)
+    while len(written) > _MOST_BYTES:
+        small.thumbnail((small.width * 3 // 4, small.height * 3 // 4))
+        written = _write(small, quality=60)
+    encoded = base64.b64encode(written).decode()
+    return Picture(f"data:image/webp;base64,{encoded}", width=small.width, height=small.height)
+
+
+def _write(image: Image.Image, quality: int) -> bytes:
     file = io.BytesIO()
-    small.save(file, "PNG", optimize=True)
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return Picture(f"data:image/png;base64,{encoded}", width=small.width, height=small.height)
+    image.save(file, "WEBP", quality=quality)
+    return file.getvalue()

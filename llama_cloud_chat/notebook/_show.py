@@ -6,7 +6,16 @@ import asyncio
 from itertools import islice
 from typing import Any
 
-from llama_cloud_chat import AsyncChatClient, AsyncChatSession, Attachment, ChatClient, ChatSession, ConfigurationError
+from llama_cloud_chat import (
+    AsyncChatClient,
+    AsyncChatSession,
+    AsyncTurnStream,
+    Attachment,
+    ChatClient,
+    ChatSession,
+    ConfigurationError,
+    TurnStream,
+)
 from llama_cloud_chat._session.clock import Clock
 
 from ._display import Display, make_bundle, open_display
@@ -30,7 +39,7 @@ def show(x: Any, *, client: ChatClient | None = None, thumbnails: bool | int = F
             `LlamaCloudChatEngine` or `LlamaCloudQueryEngine`; a list of turns or messages. Or a stream: a
             `TurnStream`, what `stream` and `stream_events(version="v3")` of a LangChain model give, a streaming
             answer of LlamaIndex.
-        client: Who fetches page pictures; a `ChatSession` brings its own.
+        client: Who fetches page pictures; a `ChatSession` and a `TurnStream` bring their own.
         thumbnails: Whether to fetch page pictures, or how many at most; True means 12.
 
     Returns:
@@ -45,7 +54,7 @@ def show(x: Any, *, client: ChatClient | None = None, thumbnails: bool | int = F
     stream = find_stream(x, by_task=False)
     if (stream is not None and stream.is_async) or isinstance(x, AsyncChatSession):
         raise TypeError(f"A {type(x).__name__} is read by a task: use await ashow(...).")
-    if isinstance(x, ChatSession):
+    if isinstance(x, (ChatSession, TurnStream)):
         client = client or x._client
     most = _most_thumbnails(thumbnails, client)
     display = open_display()
@@ -66,7 +75,7 @@ async def ashow(x: Any, *, client: AsyncChatClient | ChatClient | None = None, t
 
     Args:
         x: What `show` takes, and the asynchronous kinds of it.
-        client: Who fetches page pictures; an `AsyncChatSession` brings its own.
+        client: Who fetches page pictures; sessions and the core's streams bring their own.
         thumbnails: Whether to fetch page pictures, or how many at most; True means 12.
 
     Returns:
@@ -80,7 +89,7 @@ async def ashow(x: Any, *, client: AsyncChatClient | ChatClient | None = None, t
     stream = find_stream(x, by_task=True)
     if stream is not None and not stream.is_async:
         return await asyncio.to_thread(show, x, client=_as_sync(client), thumbnails=thumbnails)
-    if isinstance(x, (AsyncChatSession, ChatSession)):
+    if isinstance(x, (AsyncChatSession, AsyncTurnStream, ChatSession)):
         client = client or x._client
     most = _most_thumbnails(thumbnails, client)
     display = open_display()

@@ -15,6 +15,7 @@ from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat.notebook import ashow, show, to_html
 from llama_cloud_chat.notebook._display import NotebookDisplay, TerminalDisplay
 from llama_cloud_chat.notebook._live import SHORTEST_PAUSE, find_stream, follow
+from llama_cloud_chat.notebook._render import keep_open
 
 from ..support.server import Gate, Step
 from ..support.service import ChatService, Play
@@ -83,7 +84,7 @@ def test_what_came_is_shown_while_the_agent_works(
 
     with capture_output() as captured, meanwhile(watch):
         show(stream)
-    words = judge(seen[-1]).text
+    words = judge(seen[-1].removesuffix(keep_open())).text
     assert "How many days?" in words
     assert "I look for it." in words
     assert "running …" in words
@@ -128,7 +129,7 @@ def test_a_view_in_which_nothing_changed_is_not_painted_again(
 def test_a_view_that_takes_long_to_paint_is_painted_less_often(
     service: ChatService, client: ChatClient, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def paint(display: Any, turn: Any) -> int:
+    def paint(*_: Any) -> int:
         ticks.now += 1.5
         return 0
 
@@ -147,12 +148,44 @@ def test_a_large_view_is_sent_less_often_than_jupyter_would_cut_off(
     assert ticks.waits[0] == 2.5
 
 
+def test_a_view_that_grows_says_since_when(
+    service: ChatService, client: ChatClient, notebook: Notebook, ticks: Ticks
+) -> None:
+    gate = Gate()
+    service.plays.append(Play(said("Yes."), steps=waiting_at(gate, 1)))
+    stream = client.session(service.add_session()).stream("Is it?")
+
+    def watch() -> None:
+        ticks.painted()
+        assert gate.reached.wait(10)
+        while not stream.turn.text:
+            pass
+        ticks.now += 7
+        ticks.tick()
+        gate.open()
+
+    with capture_output() as captured, meanwhile(watch):
+        show(stream)
+    painted = [data["text/html"] for data in notebook.displayed(captured)]
+    assert "Answering … 0 s" in judge(painted[0].removesuffix(keep_open())).text
+    assert "Answering … 7 s" in judge(painted[1].removesuffix(keep_open())).text
+
+
+def test_a_view_that_grows_holds_the_one_script_and_the_one_that_is_kept_holds_none(
+    stream: TurnStream, notebook: Notebook
+) -> None:
+    first, *_, last = notebook.run(SHOW, x=stream)
+    assert first["text/html"].endswith(keep_open())
+    assert first["text/html"].count("<script") == 1
+    assert "<script" not in last["text/html"]
+
+
 def test_a_view_in_a_notebook_knows_its_size(notebook: Notebook) -> None:
     turn = Turn("What?", session_id="ses-1")
     display = NotebookDisplay()
     with capture_output() as captured:
-        size = display.paint(turn)
-        assert display.paint(turn) == 0
+        size = display.paint(turn, 0.0)
+        assert display.paint(turn, 1.0) == 0
     assert size == len(captured._outputs[0]["data"]["text/html"].encode())
 
 

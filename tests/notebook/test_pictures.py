@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 import pytest
+from IPython.utils.capture import capture_output
 from PIL import Image
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, ConfigurationError
@@ -16,6 +17,7 @@ from llama_cloud_chat.notebook._pictures import shrink
 
 from ..support.server import in_json, plain
 from ..support.service import ChatService, Play
+from ..support.turns import segment, tool
 from .conftest import Notebook
 from .support import WITH_EVERYTHING, judge
 
@@ -39,8 +41,9 @@ def pictures_in(html: str) -> list[Image.Image]:
 
 def test_pictures_are_part_of_the_page_on_request(service: ChatService, client: ChatClient, session_id: str) -> None:
     html = to_html(client.session(session_id), thumbnails=True)
-    assert [image.size for image in pictures_in(html)] == [(315, 420), (315, 420)]
-    assert judge(html).text.count("Employee handbook.pdf, pages 7-8") == 2
+    assert [image.size for image in pictures_in(html)] == [(960, 1280), (960, 1280)]
+    # Both pictures and the passage say it.
+    assert judge(html).text.count("Employee handbook.pdf, pages 7-8") == 3
     assert service.operations() == ["retrieve", *["attachment", "file"] * 2]
 
 
@@ -91,12 +94,51 @@ def test_a_stream_ends_with_its_pictures(
     assert shown[-1]["text/html"] == to_html(stream.turn, client=client, thumbnails=1)
 
 
+def test_a_stream_brings_its_own_client(
+    service: ChatService, client: ChatClient, session_id: str, notebook: Notebook
+) -> None:
+    service.plays.append(Play(WITH_EVERYTHING))
+    stream = client.session(session_id).stream("And?")
+    shown = notebook.run("from llama_cloud_chat.notebook import show\ny = show(x, thumbnails=True)", x=stream)
+    assert len(pictures_in(shown[-1]["text/html"])) == 2
+
+
+async def test_a_stream_for_tasks_brings_its_own_client(
+    service: ChatService, aclient: AsyncChatClient, session_id: str, notebook: Notebook
+) -> None:
+    service.plays.append(Play(WITH_EVERYTHING))
+    with capture_output() as captured:
+        await ashow(aclient.session(session_id).stream("And?"), thumbnails=True)
+    assert len(pictures_in(notebook.displayed(captured)[-1]["text/html"])) == 2
+
+
+def test_pictures_stand_above_the_passages_those_of_cited_ones_first(
+    service: ChatService, client: ChatClient, session_id: str
+) -> None:
+    def passage(page: int) -> dict[str, Any]:
+        attachment = {"attachment_name": f"page_{page}.jpg", "source_id": "f"}
+        fields = {"page_range_start": page, "attachments": [attachment]}
+        return {"content": "Leave.", "metadata": {"file_name": "a.pdf"}, "static_fields": fields}
+
+    found = tool("c", "retrieve", {}, {"results": [passage(page) for page in (1, 2, 3)]})
+    said = service.add_session(("How many?", [*found, *segment("text", "Thirty (a.pdf, page 3).")]))
+    page = judge(to_html(client.session(said), thumbnails=2))
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == ["a.pdf, page 3", "a.pdf, page 1"]
+    assert page.text.index("a.pdf, page 1") < page.text.index("Sources")
+
+
+def test_a_picture_of_too_many_details_is_made_smaller_until_a_notebook_has_room_for_it() -> None:
+    file = io.BytesIO()
+    Image.effect_noise((1400, 1800), 200).save(file, "PNG")
+    small = shrink(file.getvalue())
+    assert len(base64.b64decode(small.url.partition(",")[2])) <= 100_000
+    assert small.width > 100
+
+
 @pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_a_task_fetches_with_either_client(
     colour: str, client: ChatClient, aclient: AsyncChatClient, session_id: str, notebook: Notebook
 ) -> None:
-    from IPython.utils.capture import capture_output
-
     turn = client.session(session_id).turns()[0]
     with capture_output() as captured:
         await ashow(turn, client=client if colour == "sync" else aclient, thumbnails=True)
@@ -137,12 +179,15 @@ def test_a_picture_that_cannot_be_had_is_a_note(
         picture(6000, 3),
     ],
 )
-def test_any_picture_becomes_a_small_png(content: bytes) -> None:
+def test_any_picture_becomes_one_that_a_page_has_room_for(content: bytes) -> None:
     small = shrink(content)
-    assert small.url.startswith("data:image/png;base64,")
-    assert small.width <= 320
-    assert small.height <= 420
+    assert small.url.startswith("data:image/webp;base64,")
+    assert small.width <= 960
+    assert small.height <= 1360
     assert min(small.width, small.height) >= 1
+    assert small.small[0] <= 150
+    assert small.small[1] <= 200
+    assert min(small.small) >= 1
 
 
 def test_what_a_picture_says_beside_its_pixels_is_left_out() -> None:

@@ -99,7 +99,7 @@ def test_a_turn_that_went_wrong_is_marked_so(end: list[Stop], mark: str) -> None
 def test_a_call_without_a_result_runs_or_has_none() -> None:
     turn = Turn.from_events("q", [ToolCall("c", "grep", {})])
     assert "no result" in words_of(turn)
-    running = judge(render_html(Transcript([turn]), is_running=True)).text
+    running = judge(render_html(Transcript([turn]), running_for=3.0)).text
     assert "running …" in running
     assert "Answering …" in running
 
@@ -109,7 +109,66 @@ def test_a_session_shows_its_title_and_its_turns(service: ChatService, client: C
     service.sessions[session_id].title = "Counting"
     for x in (client.session(session_id), client.retrieve(session_id)):
         words = words_of(x)
-        assert in_order(words, ("Counting", session_id, "2026-04-22", "One?", "First.", "Two?", "Second."))
+        assert in_order(words, ("Counting", session_id, "22 April 2026, 12:34", "One?", "First.", "Two?", "Second."))
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-04-22T12:34:41.342245", "22 April 2026, 12:34"),
+        ("2026-04-02T09:05:41Z", "2 April 2026, 09:05 UTC"),
+        ("2026-04-22 12:34:41.3+00:00", "22 April 2026, 12:34 UTC"),
+        ("2026-04-22T12:34+02:00", "22 April 2026, 12:34 UTC+0200"),
+        ("2026-13-45T99:99:99Z", "2026-13-45T99:99:99Z"),
+        ("yesterday\x1b <b>", "yesterday <b>"),
+    ],
+)
+def test_dates_are_written_for_people(written: str, read: str) -> None:
+    transcript = Transcript([], "ses-1", updated_at=written)
+    assert f"last updated {read} No turns yet." in " ".join(judge(render_html(transcript)).text.split())
+
+
+def test_without_its_style_sheet_every_part_says_what_it_is(service: ChatService, client: ChatClient) -> None:
+    words = words_of(client.session(service.add_session(("How many days?", WITH_EVERYTHING))).turns()[0])
+    shown = [
+        *(
+            "Question: How many days?",
+            "Thinking: I look for it.",
+            'Tool retrieve: query="days of leave", top_k=6 → 1 source',
+        ),
+        *("Sources: Employee handbook.pdf → 1 passage", "Employee handbook.pdf, pages 7-8 · score 0.91 Everyone has"),
+    ]
+    assert in_order(words, shown)
+
+
+def test_amounts_of_money_are_kept_from_becoming_formulas() -> None:
+    (outermost, *_) = judge(to_html(turn_saying("Between $18,500 and $40,000."))).tags
+    assert {"mathjax_ignore", "tex2jax_ignore"} <= set(str(outermost[1]["class"]).split())
+
+
+def running(*events: Any) -> Any:
+    return judge(render_html(Transcript([Turn.from_events("q", events)]), running_for=2.5))
+
+
+def test_while_a_turn_runs_the_last_step_is_open_at_its_last_words() -> None:
+    thought = Thinking(f"The first words. {'And on. ' * 2000}The last words.")
+    for events, opened in (
+        ((thought,), ["1"]),
+        ((thought, ToolCall("c", "grep", {})), []),
+        ((thought, Text("So")), []),
+    ):
+        tags = running(*events).tags
+        assert [each["data-step"] for tag, each in tags if tag == "details" and "open" in each] == opened
+    words = running(thought).text
+    assert "The last words." in words
+    assert "Shortened: the last 8,000 of 16,032 characters." in words
+    assert "The last words." not in words_of(Turn.from_events("q", [thought]))
+
+
+def test_while_a_turn_runs_the_seconds_go_on_from_where_they_are() -> None:
+    page = running(Text("So"))
+    assert {"class": "lcc-clock", "style": "animation-delay:-2.5s"} in [attributes for _, attributes in page.tags]
+    assert "Answering … 2 s" in page.text
 
 
 def test_a_session_without_turns_says_so(service: ChatService, client: ChatClient) -> None:
@@ -117,7 +176,7 @@ def test_a_session_without_turns_says_so(service: ChatService, client: ChatClien
 
 
 def test_a_list_of_turns_is_a_conversation() -> None:
-    assert words_of([turn_saying("A", prompt="1?"), turn_saying("B", prompt="2?")]) == "1? A 2? B"
+    assert words_of([turn_saying("A", prompt="1?"), turn_saying("B", prompt="2?")]) == "Question: 1? A Question: 2? B"
 
 
 @pytest.mark.parametrize("x", [None, 3, "text", b"bytes", {"a": 1}, [1], object()])
@@ -197,7 +256,7 @@ def test_a_page_of_its_own_is_titled_and_holds_the_fragment(service: ChatService
 def test_markdown_has_everything_a_reader_needs(service: ChatService, client: ChatClient) -> None:
     session_id = service.add_session(("How many\ndays?", WITH_EVERYTHING), ("And?", said("Cut off.")[:-1]))
     assert to_markdown(client.session(session_id)) == (
-        f"# Session {session_id}\n\nSession `{session_id}`, last updated 2026-04-22T12:34:41.342245.\n\n"
+        f"# Session {session_id}\n\nSession `{session_id}`, last updated 22 April 2026, 12:34.\n\n"
         "## Turn 1\n\n> How many\n> days?\n\nYou have **30 days**.\n\n"
         "Sources:\n\n- `Employee handbook.pdf`, pages 7-8\n\n"
         'Tools:\n\n- `retrieve(query="days of leave", top_k=6)`\n\n'
