@@ -2,120 +2,46 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
+from llama_cloud_chat import ChatError, ConfigurationError, Source, Turn
 from llama_cloud_chat._turn.prompts import unfold_transcript
-from llama_cloud_chat._turn.wording import clean, clean_line, count
+from llama_cloud_chat._turn.wording import clean_line, count
 
-from ._connection import Connection, Reached, connect
-from ._indexes import find_indexes
-from ._safe import complain
+from ._ask import run_ask
+from ._connection import Connection, connect
+from ._program import shell_line
 from ._screen import Screen
 from ._sessions import make_title
+from ._talk import Talk, open_talk
 from ._terminal import read_lines, silence
 
 
-def run_chat(connection: Connection, session_id: str | None, index_ids: Sequence[str], *, plain: bool) -> None:
-    """Hold a conversation; with a question on stdin, answer that.
+def run_chat(
+    connection: Connection,
+    question: str | None,
+    session_id: str | None,
+    index_ids: Sequence[str],
+    *,
+    goes_on: bool = False,
+    plain: bool = False,
+) -> None:
+    """Hold a conversation, of which `question` is the first; where nobody sits at the keyboard, answer that alone.
 
     Raises:
         ChatError: The service cannot be reached, there is no such session, or the one question failed.
     """
-    question = None if sys.stdin.isatty() else _read_question()
+    if not sys.stdin.isatty() or (question is not None and not sys.stdout.isatty()):
+        run_ask(connection, question, session_id, index_ids, goes_on=goes_on, plain=plain)
+        return
     with connect(connection) as service:
-        talk = _open_talk(service, session_id, index_ids)
-        if question is None:
-            _Keyboard(talk, Screen(plain=plain)).run()
-            if talk.session_id is not None and (connection.data or not connection.local):
-                again = ["llama-cloud-chat", "chat", "--session", clean_line(talk.session_id), *connection.as_options()]
-                print(f"To go on: {shlex.join(again)}")
-        elif plain or not sys.stdout.isatty():
-            _print_answer(talk.ask(question))
-        else:
-            with talk.ask(question) as stream:
-                Screen().turn(stream)
-
-
-def _read_question() -> str:
-    try:
-        question = sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError("The question on standard input is not UTF-8 text; convert it first.") from None
-    if not question.strip():
-        raise ConfigurationError(
-            "The question on standard input is empty; give one: echo 'question' | llama-cloud-chat chat"
-        )
-    return question
-
-
-def _print_answer(stream: TurnStream) -> None:
-    """Print the answer's text, as it arrives, and nothing else."""
-    has_text = False
-    try:
-        with stream:
-            for event in stream:
-                if isinstance(event, TextDelta):
-                    has_text = True
-                    print(clean(event.content), end="", flush=True)
-    finally:
-        if has_text:
-            print(flush=True)
-    if stream.turn.skipped_index_ids:
-        complain(f"These indexes could not be asked: {', '.join(stream.turn.skipped_index_ids)}.")
-
-
-class Talk:
-    """A conversation: the session it is in, once there is one, and how it goes on.
-
-    Args:
-        client: The service.
-        index_ids: The indexes to ask, where a session is not bound to its own.
-        session_id: The session to go on in; None begins one with the first question.
-    """
-
-    def __init__(self, client: ChatClient, index_ids: Sequence[str], session_id: str | None = None) -> None:
-        self.client = client
-        self.index_ids = list(index_ids)
-        self.session_id = session_id
-        self._past: list[Message] = []
-
-    def ask(self, prompt: str) -> TurnStream:
-        """Ask; nothing is sent before the stream is read."""
-        index_ids = self.index_ids or None
-        if self.session_id is not None:
-            return self.client.stream(self.session_id, prompt, index_ids)
-        return self.client.converse([*self._past, Message("user", prompt)], index_ids=index_ids)
-
-    def note(self, turn: Turn) -> None:
-        """Take up where a turn went. A transcript that never arrived is told again with the next question."""
-        if turn.session_id is not None and (turn.events or not self._past):
-            self.session_id = turn.session_id
-            self._past = []
-
-    def begin_anew(self, past: Sequence[Turn] = (), index_ids: Sequence[str] | None = None) -> None:
-        """Go on in a new session that is told `past`; it begins with the next question.
-
-        The messages do not say where they were said: else going on from the last turn would stay in its session.
-        """
-        self.session_id = None
-        self.index_ids = self.index_ids if index_ids is None else list(index_ids)
-        self._past = [
-            message
-            for turn in past
-            for message in (Message("user", turn.prompt), Message("assistant", turn.text))
-            if message.text.strip()
-        ]
-
-
-def _open_talk(service: Reached, session_id: str | None, index_ids: Sequence[str]) -> Talk:
-    if session_id is not None and not index_ids:
-        bound_to = service.client.get_summary(session_id).index_ids
-        return Talk(service.client, bound_to or service.index_ids, session_id)
-    return Talk(service.client, find_indexes(service.client, index_ids) or service.index_ids, session_id)
+        talk = open_talk(service, session_id, index_ids, goes_on=goes_on)
+        _Keyboard(talk, Screen(plain=plain)).run(question)
+        left = talk.leave()
+        if left is not None and connection.keeps_sessions:
+            print(f"To go on: {shell_line('chat', '--session', clean_line(left), options=connection.as_options())}")
 
 
 class Command(NamedTuple):
@@ -148,7 +74,7 @@ class _Keyboard:
             )
         }
 
-    def run(self) -> None:
+    def run(self, question: str | None) -> None:
         if self._talk.session_id is not None:
             self._greet()
         elif not self._talk.index_ids:
@@ -158,6 +84,8 @@ class _Keyboard:
                 style="dim",
             )
         self._screen.line("Ask something. /help lists the commands, /quit or Ctrl-D leaves.", style="dim")
+        if question is not None:
+            self._take(question)
         for line in read_lines(self._complete, is_plain=not self._screen.is_live):
             self._take(line)
             if self._has_left:
@@ -189,9 +117,7 @@ class _Keyboard:
             self._talk.note(stream.turn)
             self._remember([stream.turn])
             self._sources = stream.turn.sources
-        if stream.turn.skipped_index_ids:
-            skipped = ", ".join(map(clean_line, stream.turn.skipped_index_ids))
-            self._screen.line(f"These indexes could not be asked: {skipped}.", style="yellow")
+        self._screen.skipped(stream.turn)
         if self._sources:
             self._screen.line(f"{count(len(self._sources), 'source')}; /sources shows them.", style="dim")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from llama_cloud_chat import (
     TurnStream,
 )
 from llama_cloud_chat._turn.prompts import unfold_transcript
-from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, pages_of
+from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, name_of, pages_of
 
 from ._live import LiveMarkdown
 
@@ -145,6 +146,24 @@ class Screen:
         self.console.print(table)
         self._say_how_many_more(len(sources))
 
+    def sources_in_short(self, turn: Turn) -> None:
+        """Name the sources in a line: what the answer names first, with its page picture, then the rest."""
+        named: dict[str, str] = {}
+        for source in cited_first(turn.sources, turn.text):
+            pages = pages_of(source)
+            where = clean_line(name_of(source), 60) + (f", page {pages}" if pages else "")
+            picture = next((clean_line(each.attachment_name, 60) for each in source.attachments), "")
+            named.setdefault(where, f"{where} (picture: {picture})" if picture and not named else where)
+        if named:
+            more = [f"{len(named) - _FEW_FILES} more"] if len(named) > _FEW_FILES else []
+            self.line(f"Sources: {'; '.join([*named.values()][:_FEW_FILES] + more)}", style="dim")
+
+    def skipped(self, turn: Turn) -> None:
+        """Say which indexes could not be asked."""
+        if turn.skipped_index_ids:
+            names = ", ".join(map(clean_line, turn.skipped_index_ids))
+            self.line(f"These indexes could not be asked: {names}.", style="yellow")
+
     def sessions(self, sessions: Sequence[SessionSummary]) -> None:
         """Show sessions, as a table where their ids fit in whole, so that they can be copied."""
         self.end_paragraph()
@@ -249,6 +268,19 @@ class Screen:
     def _say_how_many_more(self, count: int, which: str = "") -> None:
         if count > _MOST_ROWS:
             self.line(f"and {count - _MOST_ROWS} {which}more; the command export shows all.", style="dim")
+
+
+def cited_first(sources: Sequence[Source], answer: str) -> list[Source]:
+    """Return the sources, those first that an answer names, by file and page, in the order it does."""
+
+    def place(source: Source) -> int:
+        if not source.file_name:
+            return len(answer)
+        page = f"page {source.page_start}" if source.page_start else ""
+        at = re.search(re.escape(source.file_name) + (rf"\W+{page}\b" if page else ""), answer)
+        return at.start() if at else len(answer)
+
+    return sorted(sources, key=place)
 
 
 def _why_empty(turn: Turn) -> str:
