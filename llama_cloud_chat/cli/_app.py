@@ -337,13 +337,22 @@ def export(
 
 @app.command()
 def demo(
-    docs: Docs = None,
-    question: Annotated[str, typer.Option(help="What to ask first.")] = "How do I set a timeout in httpx?",
+    docs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--docs",
+            help="A folder or file of your own to ask; may be given again. Without it, the handbook that comes along.",
+        ),
+    ] = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(help="What to ask; may be given again, for what follows. Nothing else is asked then."),
+    ] = None,
 ) -> None:
     """Have a first conversation with the embedded service: no key, no network."""
     from ._demo import run_demo  # noqa: PLC0415
 
-    run_demo(docs, question)
+    run_demo(docs, question or [])
 
 
 @app.command()

@@ -86,7 +86,7 @@ def _answer(stream: TurnStream, *, json: bool, is_plain: bool) -> None:
         screen = Screen()
         screen.turn(stream)
         screen.skipped(stream.turn)
-        screen.sources_in_short(stream.turn)
+        screen.sources_in_short(stream.turn.sources, stream.turn.text)
 
 
 def _print_answer(stream: TurnStream) -> None:

@@ -120,7 +120,7 @@ def connect(connection: Connection, max_retries: int = DEFAULT_MAX_RETRIES) -> I
     if connection.local:
         from llama_cloud_chat.local import LocalService  # noqa: PLC0415  # the web server takes a second to import
 
-        from ._progress import indexing_bar  # noqa: PLC0415
+        from ._progress import indexing_bar, what_was_read  # noqa: PLC0415
 
         with (
             indexing_bar() as on_progress,
@@ -130,7 +130,7 @@ def connect(connection: Connection, max_retries: int = DEFAULT_MAX_RETRIES) -> I
             ChatClient(service.api_key, base_url=service.base_url, max_retries=max_retries) as client,
         ):
             place = str(connection.data.resolve()) if connection.data else None
-            yield Reached(client, service.index_ids, place)
+            yield Reached(client, service.index_ids, place, what_was_read(service))
         return
     with ChatClient(**_client_arguments(connection), max_retries=max_retries) as client:
         config = client.config

@@ -35,25 +35,30 @@ _MOST_ROWS = 50
 _FEW_FILES = 5
 _NARROW = 100
 
+HEADING = "bold cyan"
+
 
 class Screen:
     """Prints a conversation piece by piece. Nothing that a service says is obeyed, by the terminal or by Rich.
 
     Args:
         plain: Whether to write text alone even to a terminal.
+        is_tight: Whether to leave no blank lines around an answer.
     """
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self, *, plain: bool = False, is_tight: bool = False) -> None:
+        self._is_tight = is_tight
         self.console = Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")
         self.is_live = sys.stdout.isatty() and not self.console.is_dumb_terminal and not plain
         self._is_inside: str | None = None
         self._live: LiveMarkdown | None = None
+        self._blanks = ""  # not to be written if they turn out to be a line's last
         self._is_waiting = False
 
     def heading(self, text: str) -> None:
         """Begin a section."""
         self.line()
-        self.line(text, style="bold cyan")
+        self.line(text, style=HEADING)
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of ours."""
@@ -146,14 +151,14 @@ class Screen:
         self.console.print(table)
         self._say_how_many_more(len(sources))
 
-    def sources_in_short(self, turn: Turn) -> None:
+    def sources_in_short(self, sources: Sequence[Source], answer: str) -> None:
         """Name the sources in a line: what the answer names first, with its page picture, then the rest."""
         named: dict[str, str] = {}
-        for source in cited_first(turn.sources, turn.text):
+        for source in cited_first(sources, answer):
             pages = pages_of(source)
             where = clean_line(name_of(source), 60) + (f", page {pages}" if pages else "")
             picture = next((clean_line(each.attachment_name, 60) for each in source.attachments), "")
-            named.setdefault(where, f"{where} (picture: {picture})" if picture and not named else where)
+            named.setdefault(where, f"{where} ({picture})" if picture and not named else where)
         if named:
             more = [f"{len(named) - _FEW_FILES} more"] if len(named) > _FEW_FILES else []
             self.line(f"Sources: {'; '.join([*named.values()][:_FEW_FILES] + more)}", style="dim")
@@ -228,11 +233,12 @@ class Screen:
         if self._is_waiting:
             self._is_waiting = False
             self.console.file.write("\r\x1b[K")
+        self._blanks = ""
         kind, self._is_inside = self._is_inside, None
         live, self._live = self._live, None
         if live is not None:
             live.close()
-        if kind is not None and (live is None or kind == "answer"):
+        if kind is not None and (live is None or (kind == "answer" and not self._is_tight)):
             self.console.print()
 
     def _write(self, kind: str, piece: str, style: str = "") -> None:
@@ -243,13 +249,16 @@ class Screen:
                 return
             self._is_inside = kind
             if self.is_live:
-                if kind == "answer":
+                if kind == "answer" and not self._is_tight:
                     self.console.print()
                 self._live = LiveMarkdown(self.console, style)
         if self._live is not None:
             self._live.feed(piece)
         else:
-            self._print_piece(piece, style)
+            said = f"{self._blanks}{piece}"
+            visible = said.rstrip(" ")
+            self._blanks = said[len(visible) :]
+            self._print_piece(visible, style)
 
     def _print_piece(self, piece: str, style: str) -> None:
         self.console.print(RichText(piece, style=style), end="", soft_wrap=True)
