@@ -13,7 +13,7 @@ from llama_cloud_chat._turn.wording import clean_line, count
 from ._ask import run_ask
 from ._connection import Connection, connect
 from ._program import shell_line
-from ._screen import Screen
+from ._screen import Screen, place_of
 from ._sessions import make_title
 from ._talk import Talk, open_talk
 from ._terminal import read_lines, silence
@@ -38,10 +38,11 @@ def run_chat(
         return
     with connect(connection) as service:
         talk = open_talk(service, session_id, index_ids, goes_on=goes_on)
-        _Keyboard(talk, Screen(plain=plain)).run(question)
-        left = talk.leave()
-        if left is not None and connection.keeps_sessions:
-            print(f"To go on: {shell_line('chat', '--session', clean_line(left), options=connection.as_options())}")
+        screen = Screen(plain=plain)
+        keyboard = _Keyboard(talk, screen, connection)
+        for told in service.report:
+            screen.line(told, style="dim")
+        keyboard.run(question)
 
 
 class Command(NamedTuple):
@@ -55,9 +56,10 @@ class Command(NamedTuple):
 class _Keyboard:
     """Reads questions and commands until the user leaves."""
 
-    def __init__(self, talk: Talk, screen: Screen) -> None:
+    def __init__(self, talk: Talk, screen: Screen, connection: Connection) -> None:
         self._talk = talk
         self._screen = screen
+        self._connection = connection
         self._sources: list[Source] | None = None
         self._prompts: dict[int, str] = {}
         self._has_left = False
@@ -65,6 +67,7 @@ class _Keyboard:
             command.usage.split()[0]: command
             for command in (
                 Command("/sources", "what the last answer is based on", self._show_sources),
+                Command("/source N", "source N, whole", self._show_source),
                 Command("/history", "the conversation so far", self._show_history),
                 Command("/new", "begin a new session", self._begin_anew),
                 Command("/fork N", "go on from turn N in a new session", self._fork),
@@ -90,6 +93,9 @@ class _Keyboard:
             self._take(line)
             if self._has_left:
                 break
+        left = self._leave()
+        if left:
+            self._screen.verbatim(f"To go on: {left}")
 
     def _take(self, line: str | None) -> None:
         """Do what a line says; None is Ctrl-C. Whatever goes wrong, the conversation goes on."""
@@ -140,39 +146,73 @@ class _Keyboard:
         )
 
     def _show_sources(self, _: str) -> None:
+        sources = self._read_sources()
+        if sources:
+            self._screen.sources(sources)
+        else:
+            self._screen.line("The last answer names no sources.")
+
+    def _show_source(self, argument: str) -> None:
+        sources = self._read_sources()
+        number = _read_number(argument)
+        if not 1 <= number <= len(sources):
+            raise ConfigurationError(
+                f"/source takes the number of a source, from 1 to {len(sources)}; /sources shows them."
+                if sources
+                else "The last answer names no sources."
+            )
+        source = sources[number - 1]
+        self._screen.source(source)
+        for attachment in source.attachments:
+            url = self._talk.client.get_attachment(attachment).url
+            self._screen.verbatim(f"{clean_line(attachment.attachment_name)}: {url}", style="dim")
+
+    def _read_sources(self) -> list[Source]:
         if self._sources is None:
             turns = self._read_turns() if self._talk.session_id is not None else []
             self._sources = turns[-1].sources if turns else []
-        if self._sources:
-            self._screen.sources(self._sources)
-        else:
-            self._screen.line("The last answer names no sources.")
+        return self._sources
 
     def _show_history(self, _: str) -> None:
         self._screen.history(self._read_turns())
 
     def _begin_anew(self, _: str) -> None:
+        left = self._leave()
         self._talk.begin_anew()
         self._sources = None
         self._prompts = {}
         self._screen.line("The next question begins a new session.", style="dim")
+        self._name(left)
 
     def _fork(self, argument: str) -> None:
         detail = self._talk.client.retrieve(self._session())
         last = len(detail.turns)
-        number = int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 10 else 0
+        number = _read_number(argument)
         if not 1 <= number <= last:
             raise ConfigurationError(
                 f"/fork takes the number of a turn, from 1 to {last}; /history shows them."
                 if last
                 else "There is no turn to fork from yet; ask something first."
             )
+        left = self._leave()
         self._talk.begin_anew(detail.turns[:number], detail.index_ids)
         self._prompts = {}
         which = "turn 1" if number == 1 else f"turns 1 to {number}"
         self._screen.line(
             f"The next question begins a new session that knows {which}; this one stays as it is.", style="dim"
         )
+        self._name(left)
+
+    def _leave(self) -> str:
+        """Return the command that goes back to the session that is left behind; nothing if none is."""
+        left = self._talk.leave()
+        if left is None or not self._connection.keeps_sessions:
+            return ""
+        return shell_line("chat", "--session", clean_line(left), options=self._connection.as_options())
+
+    def _name(self, left: str) -> None:
+        if left:
+            self._screen.verbatim(f"To go back: {left}", style="dim")
 
     def _title(self, argument: str) -> None:
         summary = make_title(self._talk.client, self._session(), argument or None)
@@ -181,6 +221,7 @@ class _Keyboard:
     def _help(self, _: str) -> None:
         for command in self._commands.values():
             self._screen.line(f"{command.usage:<15}{command.does}")
+        self._screen.line("Alt-Enter      begin a new line of the question")
         self._screen.line("Ctrl-C         stop the answer")
 
     def _quit(self, _: str) -> None:
@@ -205,8 +246,16 @@ class _Keyboard:
         """Return what `line` can become, each with what it is."""
         name, space, argument = line.partition(" ")
         if space:
-            numbers = self._prompts if name == "/fork" else {}
+            numbers = {"/fork": self._prompts, "/source": self._names_of_sources()}.get(name, {})
             return [(f"{name} {n}", prompt) for n, prompt in numbers.items() if str(n).startswith(argument.strip())]
         if not line.startswith("/"):
             return []
         return [(each, command.does) for each, command in self._commands.items() if each.startswith(name)]
+
+    def _names_of_sources(self) -> dict[int, str]:
+        return {number: place_of(source) for number, source in enumerate(self._sources or [], start=1)}
+
+
+def _read_number(argument: str) -> int:
+    """Return a number as it is typed; 0 if it is none."""
+    return int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 10 else 0

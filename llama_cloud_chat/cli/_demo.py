@@ -57,8 +57,8 @@ def run_demo(docs: Sequence[Path] | None, questions: Sequence[str]) -> None:
             screen.line(told)
         _Demo(screen, service, client, line).run(questions)
     screen.line()
-    screen.line(f"Your own documents:  {shell_line('chat', '--local', '--docs', '.')}")
-    screen.line(f"LlamaCloud itself:   {shell_line('doctor')}")
+    screen.verbatim(f"Your own documents:  {shell_line('chat', '--local', '--docs', '.')}")
+    screen.verbatim(f"LlamaCloud itself:   {shell_line('doctor')}")
 
 
 class _Line:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console, OverflowMethod
 from rich.padding import Padding
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text as RichText
 
@@ -53,7 +54,7 @@ class Screen:
         self._is_inside: str | None = None
         self._live: LiveMarkdown | None = None
         self._blanks = ""  # not to be written if they turn out to be a line's last
-        self._is_waiting = False
+        self._waiting: Progress | None = None
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -65,17 +66,30 @@ class Screen:
         self.end_paragraph()
         self.console.print(RichText(clean(text), style=style), soft_wrap=not self.console.is_terminal)
 
+    def verbatim(self, text: str, style: str = "") -> None:
+        """Print a line that can be copied as it stands: only the terminal wraps it."""
+        self.end_paragraph()
+        self.console.print(RichText(clean(text), style=style), soft_wrap=True)
+
     def question(self, prompt: str) -> None:
         """Show what is asked."""
         self.end_paragraph()
         self.console.print(RichText.assemble(("You: ", "bold"), clean(prompt)))
 
     def wait(self) -> None:
-        """Show that something will come."""
+        """Show that something will come, and for how long it has been waited for."""
         self.end_paragraph()
         if self.is_live:
-            self._is_waiting = True
-            self._print_piece("…", "dim")
+            self._waiting = Progress(
+                SpinnerColumn(),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._waiting.add_task("", total=None)
+            self._waiting.start()
 
     def turn(self, stream: TurnStream) -> None:
         """Show a turn while it arrives.
@@ -104,9 +118,11 @@ class Screen:
             self.answer(event.content)
         elif isinstance(event, ToolCall):
             self.tool_call(event.name, event.arguments)
+            self.wait()
         elif isinstance(event, ToolResult):
             # The call's arguments say which file a passage is from.
             self.tool_result(turn.run_of(event.call_id))
+            self.wait()
 
     def thinking(self, piece: str) -> None:
         """Show a piece of thinking, dimmed."""
@@ -140,9 +156,10 @@ class Screen:
     def sources(self, sources: Sequence[Source]) -> None:
         """Show the sources as a table."""
         self.end_paragraph()
-        table = self._table("Sources", "file", "pages", "score", "passage")
-        for source in sources[:_MOST_ROWS]:
+        table = self._table("Sources", "#", "file", "pages", "score", "passage")
+        for number, source in enumerate(sources[:_MOST_ROWS], start=1):
             table.add_row(
+                str(number),
                 RichText(clean_line(source.file_name or source.file_id or "?", 40)),
                 pages_of(source),
                 "" if source.score is None else f"{source.score:.2f}",
@@ -151,12 +168,16 @@ class Screen:
         self.console.print(table)
         self._say_how_many_more(len(sources))
 
+    def source(self, source: Source) -> None:
+        """Show a source whole."""
+        self.line(place_of(source), style="bold")
+        self.line(source.text or "The file was found; of its text came nothing.")
+
     def sources_in_short(self, sources: Sequence[Source], answer: str) -> None:
         """Name the sources in a line: what the answer names first, with its page picture, then the rest."""
         named: dict[str, str] = {}
         for source in cited_first(sources, answer):
-            pages = pages_of(source)
-            where = clean_line(name_of(source), 60) + (f", page {pages}" if pages else "")
+            where = place_of(source)
             picture = next((clean_line(each.attachment_name, 60) for each in source.attachments), "")
             named.setdefault(where, f"{where} ({picture})" if picture and not named else where)
         if named:
@@ -230,9 +251,9 @@ class Screen:
 
     def end_paragraph(self) -> None:
         """Finish what was being said, so that something else can follow on a line of its own."""
-        if self._is_waiting:
-            self._is_waiting = False
-            self.console.file.write("\r\x1b[K")
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.stop()
         self._blanks = ""
         kind, self._is_inside = self._is_inside, None
         live, self._live = self._live, None
@@ -277,6 +298,12 @@ class Screen:
     def _say_how_many_more(self, count: int, which: str = "") -> None:
         if count > _MOST_ROWS:
             self.line(f"and {count - _MOST_ROWS} {which}more; the command export shows all.", style="dim")
+
+
+def place_of(source: Source) -> str:
+    """Return a source's file and pages, in a line."""
+    pages = pages_of(source)
+    return clean_line(name_of(source), 60) + (f", page {pages}" if pages else "")
 
 
 def cited_first(sources: Sequence[Source], answer: str) -> list[Source]:
