@@ -70,6 +70,11 @@ Indexes = Annotated[
         "LLAMA_CLOUD_INDEX_IDS.",
     ),
 ]
+GoOnIn = Annotated[
+    str | None, typer.Option("--session", metavar="ID", help="Go on in this session; without it a new one begins.")
+]
+GoOn = Annotated[bool, typer.Option("--continue", help="Go on in the session that was asked last from here.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Text alone, on a terminal, too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -123,6 +128,16 @@ def _where_help_is(error: Exception) -> str:
     return f"See {context.command_path if context else _PROGRAM} --help."
 
 
+def _check_goes_on(goes_on: bool, session: str | None, connection: Connection) -> bool:
+    if goes_on and session is not None:
+        raise ConfigurationError("--continue and --session both name a session; leave one out.")
+    if goes_on and not connection.keeps_sessions:
+        raise ConfigurationError(
+            "An embedded service without a file has no session to go on in; name the file with --data FILE."
+        )
+    return goes_on
+
+
 def _read_limit(text: str) -> int | None:
     if text.lower() == "none":
         return None
@@ -164,28 +179,71 @@ def _sessions_root(context: typer.Context) -> None:
 
 @app.command()
 @with_connection
+def ask(
+    connection: Connection,
+    question: Annotated[
+        str | None, typer.Argument(metavar="[QUESTION]", help="The question; without it, standard input.")
+    ] = None,
+    session: GoOnIn = None,
+    goes_on: GoOn = False,
+    index: Indexes = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the turn as one JSON document: its text, its sources, its session.")
+    ] = False,
+    plain: Plain = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Delete the session after the answer.")] = False,
+    docs: Docs = None,
+    model: Model = None,
+) -> None:
+    """Ask one question.
+
+    llama-cloud-chat ask 'How do I ...?'
+
+    Through a pipe, the answer's text alone is printed.
+    """
+    from ._ask import run_ask  # noqa: PLC0415  # everything below imports what it alone needs
+
+    run_ask(
+        replace(connection, docs=docs or None, model=model),
+        question,
+        session,
+        index or [],
+        goes_on=_check_goes_on(goes_on, session, connection),
+        json=json,
+        plain=plain,
+        forget=forget,
+    )
+
+
+@app.command()
+@with_connection
 def chat(
     connection: Connection,
-    session: Annotated[
-        str | None, typer.Option(metavar="ID", help="Go on in this session; without it a new one begins.")
-    ] = None,
+    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]", help="What to ask first.")] = None,
+    session: GoOnIn = None,
+    goes_on: GoOn = False,
     index: Indexes = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Plain text; with a question on stdin, print the answer alone.")
-    ] = False,
+    plain: Plain = False,
     docs: Docs = None,
     model: Model = None,
 ) -> None:
     """Hold a conversation, or answer the question that comes on standard input.
 
-    At the keyboard: /sources, /history, /new, /fork N, /title, /help and /quit;
-    Ctrl-C stops the answer, Ctrl-D leaves.
+    At the keyboard: /sources, /source N, /history, /new, /fork N, /title, /help
+    and /quit; Alt-Enter begins a new line, Ctrl-C stops the answer, Ctrl-D leaves.
 
-    Through a pipe: echo 'How do I ...?' | llama-cloud-chat chat --plain
+    Where nobody sits at the keyboard, the one question is answered, as ask does.
     """
-    from ._chat import run_chat  # noqa: PLC0415  # everything below imports what it alone needs
+    from ._chat import run_chat  # noqa: PLC0415
 
-    run_chat(replace(connection, docs=docs or None, model=model), session, index or [], plain=plain)
+    run_chat(
+        replace(connection, docs=docs or None, model=model),
+        question,
+        session,
+        index or [],
+        goes_on=_check_goes_on(goes_on, session, connection),
+        plain=plain,
+    )
 
 
 @sessions_app.command("list")
@@ -279,13 +337,22 @@ def export(
 
 @app.command()
 def demo(
-    docs: Docs = None,
-    question: Annotated[str, typer.Option(help="What to ask first.")] = "How do I set a timeout in httpx?",
+    docs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--docs",
+            help="A folder or file of your own to ask; may be given again. Without it, the handbook that comes along.",
+        ),
+    ] = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(help="What to ask; may be given again, for what follows. Nothing else is asked then."),
+    ] = None,
 ) -> None:
     """Have a first conversation with the embedded service: no key, no network."""
     from ._demo import run_demo  # noqa: PLC0415
 
-    run_demo(docs, question)
+    run_demo(docs, question or [])
 
 
 @app.command()

@@ -2,120 +2,47 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from llama_cloud_chat import ChatClient, ChatError, ConfigurationError, Message, Source, TextDelta, Turn, TurnStream
+from llama_cloud_chat import ChatError, ConfigurationError, Source, Turn
 from llama_cloud_chat._turn.prompts import unfold_transcript
-from llama_cloud_chat._turn.wording import clean, clean_line, count
+from llama_cloud_chat._turn.wording import clean_line, count
 
-from ._connection import Connection, Reached, connect
-from ._indexes import find_indexes
-from ._safe import complain
-from ._screen import Screen
+from ._ask import run_ask
+from ._connection import Connection, connect
+from ._program import shell_line
+from ._screen import Screen, place_of
 from ._sessions import make_title
+from ._talk import Talk, open_talk
 from ._terminal import read_lines, silence
 
 
-def run_chat(connection: Connection, session_id: str | None, index_ids: Sequence[str], *, plain: bool) -> None:
-    """Hold a conversation; with a question on stdin, answer that.
+def run_chat(
+    connection: Connection,
+    question: str | None,
+    session_id: str | None,
+    index_ids: Sequence[str],
+    *,
+    goes_on: bool = False,
+    plain: bool = False,
+) -> None:
+    """Hold a conversation, of which `question` is the first; where nobody sits at the keyboard, answer that alone.
 
     Raises:
         ChatError: The service cannot be reached, there is no such session, or the one question failed.
     """
-    question = None if sys.stdin.isatty() else _read_question()
+    if not sys.stdin.isatty() or (question is not None and not sys.stdout.isatty()):
+        run_ask(connection, question, session_id, index_ids, goes_on=goes_on, plain=plain)
+        return
     with connect(connection) as service:
-        talk = _open_talk(service, session_id, index_ids)
-        if question is None:
-            _Keyboard(talk, Screen(plain=plain)).run()
-            if talk.session_id is not None and (connection.data or not connection.local):
-                again = ["llama-cloud-chat", "chat", "--session", clean_line(talk.session_id), *connection.as_options()]
-                print(f"To go on: {shlex.join(again)}")
-        elif plain or not sys.stdout.isatty():
-            _print_answer(talk.ask(question))
-        else:
-            with talk.ask(question) as stream:
-                Screen().turn(stream)
-
-
-def _read_question() -> str:
-    try:
-        question = sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError:
-        raise ConfigurationError("The question on standard input is not UTF-8 text; convert it first.") from None
-    if not question.strip():
-        raise ConfigurationError(
-            "The question on standard input is empty; give one: echo 'question' | llama-cloud-chat chat"
-        )
-    return question
-
-
-def _print_answer(stream: TurnStream) -> None:
-    """Print the answer's text, as it arrives, and nothing else."""
-    has_text = False
-    try:
-        with stream:
-            for event in stream:
-                if isinstance(event, TextDelta):
-                    has_text = True
-                    print(clean(event.content), end="", flush=True)
-    finally:
-        if has_text:
-            print(flush=True)
-    if stream.turn.skipped_index_ids:
-        complain(f"These indexes could not be asked: {', '.join(stream.turn.skipped_index_ids)}.")
-
-
-class Talk:
-    """A conversation: the session it is in, once there is one, and how it goes on.
-
-    Args:
-        client: The service.
-        index_ids: The indexes to ask, where a session is not bound to its own.
-        session_id: The session to go on in; None begins one with the first question.
-    """
-
-    def __init__(self, client: ChatClient, index_ids: Sequence[str], session_id: str | None = None) -> None:
-        self.client = client
-        self.index_ids = list(index_ids)
-        self.session_id = session_id
-        self._past: list[Message] = []
-
-    def ask(self, prompt: str) -> TurnStream:
-        """Ask; nothing is sent before the stream is read."""
-        index_ids = self.index_ids or None
-        if self.session_id is not None:
-            return self.client.stream(self.session_id, prompt, index_ids)
-        return self.client.converse([*self._past, Message("user", prompt)], index_ids=index_ids)
-
-    def note(self, turn: Turn) -> None:
-        """Take up where a turn went. A transcript that never arrived is told again with the next question."""
-        if turn.session_id is not None and (turn.events or not self._past):
-            self.session_id = turn.session_id
-            self._past = []
-
-    def begin_anew(self, past: Sequence[Turn] = (), index_ids: Sequence[str] | None = None) -> None:
-        """Go on in a new session that is told `past`; it begins with the next question.
-
-        The messages do not say where they were said: else going on from the last turn would stay in its session.
-        """
-        self.session_id = None
-        self.index_ids = self.index_ids if index_ids is None else list(index_ids)
-        self._past = [
-            message
-            for turn in past
-            for message in (Message("user", turn.prompt), Message("assistant", turn.text))
-            if message.text.strip()
-        ]
-
-
-def _open_talk(service: Reached, session_id: str | None, index_ids: Sequence[str]) -> Talk:
-    if session_id is not None and not index_ids:
-        bound_to = service.client.get_summary(session_id).index_ids
-        return Talk(service.client, bound_to or service.index_ids, session_id)
-    return Talk(service.client, find_indexes(service.client, index_ids) or service.index_ids, session_id)
+        talk = open_talk(service, session_id, index_ids, goes_on=goes_on)
+        screen = Screen(plain=plain)
+        keyboard = _Keyboard(talk, screen, connection)
+        for told in service.report:
+            screen.line(told, style="dim")
+        keyboard.run(question)
 
 
 class Command(NamedTuple):
@@ -129,9 +56,10 @@ class Command(NamedTuple):
 class _Keyboard:
     """Reads questions and commands until the user leaves."""
 
-    def __init__(self, talk: Talk, screen: Screen) -> None:
+    def __init__(self, talk: Talk, screen: Screen, connection: Connection) -> None:
         self._talk = talk
         self._screen = screen
+        self._connection = connection
         self._sources: list[Source] | None = None
         self._prompts: dict[int, str] = {}
         self._has_left = False
@@ -139,6 +67,7 @@ class _Keyboard:
             command.usage.split()[0]: command
             for command in (
                 Command("/sources", "what the last answer is based on", self._show_sources),
+                Command("/source N", "source N, whole", self._show_source),
                 Command("/history", "the conversation so far", self._show_history),
                 Command("/new", "begin a new session", self._begin_anew),
                 Command("/fork N", "go on from turn N in a new session", self._fork),
@@ -148,7 +77,7 @@ class _Keyboard:
             )
         }
 
-    def run(self) -> None:
+    def run(self, question: str | None) -> None:
         if self._talk.session_id is not None:
             self._greet()
         elif not self._talk.index_ids:
@@ -158,10 +87,15 @@ class _Keyboard:
                 style="dim",
             )
         self._screen.line("Ask something. /help lists the commands, /quit or Ctrl-D leaves.", style="dim")
+        if question is not None:
+            self._take(question)
         for line in read_lines(self._complete, is_plain=not self._screen.is_live):
             self._take(line)
             if self._has_left:
                 break
+        left = self._leave()
+        if left:
+            self._screen.verbatim(f"To go on: {left}")
 
     def _take(self, line: str | None) -> None:
         """Do what a line says; None is Ctrl-C. Whatever goes wrong, the conversation goes on."""
@@ -189,9 +123,7 @@ class _Keyboard:
             self._talk.note(stream.turn)
             self._remember([stream.turn])
             self._sources = stream.turn.sources
-        if stream.turn.skipped_index_ids:
-            skipped = ", ".join(map(clean_line, stream.turn.skipped_index_ids))
-            self._screen.line(f"These indexes could not be asked: {skipped}.", style="yellow")
+        self._screen.skipped(stream.turn)
         if self._sources:
             self._screen.line(f"{count(len(self._sources), 'source')}; /sources shows them.", style="dim")
 
@@ -214,39 +146,73 @@ class _Keyboard:
         )
 
     def _show_sources(self, _: str) -> None:
+        sources = self._read_sources()
+        if sources:
+            self._screen.sources(sources)
+        else:
+            self._screen.line("The last answer names no sources.")
+
+    def _show_source(self, argument: str) -> None:
+        sources = self._read_sources()
+        number = _read_number(argument)
+        if not 1 <= number <= len(sources):
+            raise ConfigurationError(
+                f"/source takes the number of a source, from 1 to {len(sources)}; /sources shows them."
+                if sources
+                else "The last answer names no sources."
+            )
+        source = sources[number - 1]
+        self._screen.source(source)
+        for attachment in source.attachments:
+            url = self._talk.client.get_attachment(attachment).url
+            self._screen.verbatim(f"{clean_line(attachment.attachment_name)}: {url}", style="dim")
+
+    def _read_sources(self) -> list[Source]:
         if self._sources is None:
             turns = self._read_turns() if self._talk.session_id is not None else []
             self._sources = turns[-1].sources if turns else []
-        if self._sources:
-            self._screen.sources(self._sources)
-        else:
-            self._screen.line("The last answer names no sources.")
+        return self._sources
 
     def _show_history(self, _: str) -> None:
         self._screen.history(self._read_turns())
 
     def _begin_anew(self, _: str) -> None:
+        left = self._leave()
         self._talk.begin_anew()
         self._sources = None
         self._prompts = {}
         self._screen.line("The next question begins a new session.", style="dim")
+        self._name(left)
 
     def _fork(self, argument: str) -> None:
         detail = self._talk.client.retrieve(self._session())
         last = len(detail.turns)
-        number = int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 10 else 0
+        number = _read_number(argument)
         if not 1 <= number <= last:
             raise ConfigurationError(
                 f"/fork takes the number of a turn, from 1 to {last}; /history shows them."
                 if last
                 else "There is no turn to fork from yet; ask something first."
             )
+        left = self._leave()
         self._talk.begin_anew(detail.turns[:number], detail.index_ids)
         self._prompts = {}
         which = "turn 1" if number == 1 else f"turns 1 to {number}"
         self._screen.line(
             f"The next question begins a new session that knows {which}; this one stays as it is.", style="dim"
         )
+        self._name(left)
+
+    def _leave(self) -> str:
+        """Return the command that goes back to the session that is left behind; nothing if none is."""
+        left = self._talk.leave()
+        if left is None or not self._connection.keeps_sessions:
+            return ""
+        return shell_line("chat", "--session", clean_line(left), options=self._connection.as_options())
+
+    def _name(self, left: str) -> None:
+        if left:
+            self._screen.verbatim(f"To go back: {left}", style="dim")
 
     def _title(self, argument: str) -> None:
         summary = make_title(self._talk.client, self._session(), argument or None)
@@ -255,6 +221,7 @@ class _Keyboard:
     def _help(self, _: str) -> None:
         for command in self._commands.values():
             self._screen.line(f"{command.usage:<15}{command.does}")
+        self._screen.line("Alt-Enter      begin a new line of the question")
         self._screen.line("Ctrl-C         stop the answer")
 
     def _quit(self, _: str) -> None:
@@ -279,8 +246,16 @@ class _Keyboard:
         """Return what `line` can become, each with what it is."""
         name, space, argument = line.partition(" ")
         if space:
-            numbers = self._prompts if name == "/fork" else {}
+            numbers = {"/fork": self._prompts, "/source": self._names_of_sources()}.get(name, {})
             return [(f"{name} {n}", prompt) for n, prompt in numbers.items() if str(n).startswith(argument.strip())]
         if not line.startswith("/"):
             return []
         return [(each, command.does) for each, command in self._commands.items() if each.startswith(name)]
+
+    def _names_of_sources(self) -> dict[int, str]:
+        return {number: place_of(source) for number, source in enumerate(self._sources or [], start=1)}
+
+
+def _read_number(argument: str) -> int:
+    """Return a number as it is typed; 0 if it is none."""
+    return int(argument) if argument.isascii() and argument.isdigit() and len(argument) < 10 else 0

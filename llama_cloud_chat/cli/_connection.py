@@ -67,13 +67,18 @@ class Connection:
         options += [part for name, value in named.items() if value is not None for part in (_option(name), str(value))]
         return options + [part for path in self.docs or () for part in ("--docs", str(path))]
 
+    @property
+    def keeps_sessions(self) -> bool:
+        """Whether sessions outlive the command."""
+        return not self.local or self.data is not None
+
     def without_documents(self) -> Connection:
         """Return what a command needs that only looks at sessions.
 
         Raises:
             ConfigurationError: It would look at an embedded service that has none.
         """
-        if self.local and self.data is None:
+        if not self.keeps_sessions:
             raise ConfigurationError(
                 "An embedded service without a file has no sessions to look at; name the file with --data FILE."
             )
@@ -85,10 +90,19 @@ class NoKeyError(ConfigurationError):
 
 
 class Reached(NamedTuple):
-    """A service that is there: its client, and the indexes to ask where none are named."""
+    """A service that is there.
+
+    Attributes:
+        client: Its client.
+        index_ids: The indexes to ask where none are named.
+        place: What tells it from other services, as long as it keeps sessions.
+        report: What an embedded service has read and left out, in lines.
+    """
 
     client: ChatClient
     index_ids: list[str]
+    place: str | None = None
+    report: Sequence[str] = ()
 
 
 @contextlib.contextmanager
@@ -106,7 +120,7 @@ def connect(connection: Connection, max_retries: int = DEFAULT_MAX_RETRIES) -> I
     if connection.local:
         from llama_cloud_chat.local import LocalService  # noqa: PLC0415  # the web server takes a second to import
 
-        from ._progress import indexing_bar  # noqa: PLC0415
+        from ._progress import indexing_bar, what_was_read  # noqa: PLC0415
 
         with (
             indexing_bar() as on_progress,
@@ -115,10 +129,13 @@ def connect(connection: Connection, max_retries: int = DEFAULT_MAX_RETRIES) -> I
             ) as service,
             ChatClient(service.api_key, base_url=service.base_url, max_retries=max_retries) as client,
         ):
-            yield Reached(client, service.index_ids)
+            place = str(connection.data.resolve()) if connection.data else None
+            yield Reached(client, service.index_ids, place, what_was_read(service))
         return
     with ChatClient(**_client_arguments(connection), max_retries=max_retries) as client:
-        yield Reached(client, list(client.config.index_ids))
+        config = client.config
+        place = " ".join(filter(None, [connection.profile, config.base_url, config.project_id, config.organization_id]))
+        yield Reached(client, list(config.index_ids), place)
 
 
 def config_file() -> Path:

@@ -32,10 +32,11 @@ def run_export(connection: Connection, session_id: str, format_: str, output: Pa
 def as_json(detail: SessionDetail) -> dict[str, Any]:
     """Return a session with its turns as plain values."""
     summary = detail.model_dump(mode="json", exclude={"messages"})
-    return {**summary, "turns": [_turn_as_json(turn) for turn in detail.turns]}
+    return {**summary, "turns": [turn_as_json(turn) for turn in detail.turns]}
 
 
-def _turn_as_json(turn: Turn) -> dict[str, Any]:
+def turn_as_json(turn: Turn) -> dict[str, Any]:
+    """Return a turn as plain values."""
     return {
         "number": turn.number,
         "prompt": turn.prompt,

@@ -18,6 +18,9 @@ from llama_cloud_chat._turn.wording import clean
 _SHORTEST_PAUSE = 1 / 12
 _SHARE = 5
 _LONGEST_BLOCK = 64 * 1024
+_PATIENCE = 1.0
+_TICK = 0.1
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 # HTML and link definitions are shown as they stand: Rich would leave them out, and nothing of an answer may get lost.
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("reference")
@@ -28,7 +31,8 @@ class LiveMarkdown:
 
     Blocks that are finished are printed once, for good. Only the last block, which the next words may still change,
     is painted over: its last lines, if it is taller than the terminal. So the work for each word does not grow with
-    the answer, and what has scrolled away stays as it was.
+    the answer, and what has scrolled away stays as it was. Where no words come for a second, something moves
+    below them.
 
     Args:
         console: A terminal. Nobody else prints to it until `close`.
@@ -42,6 +46,7 @@ class LiveMarkdown:
         self._open = ""
         self._painted: list[str] = []
         self._has_printed = False
+        self._ticks = 0
         self._has_news = threading.Event()
         self._is_over = threading.Event()
         self._painter = threading.Thread(target=self._paint_until_over, daemon=True)
@@ -62,13 +67,27 @@ class LiveMarkdown:
 
     def _paint_until_over(self) -> None:
         while not self._is_over.is_set():
-            self._has_news.wait()
+            if not self._has_news.wait(_TICK if self._ticks else _PATIENCE):
+                self._tick()
+                continue
             self._has_news.clear()
             started = time.monotonic()
             self._paint()
             # A block that takes long to draw is drawn less often.
             took = time.monotonic() - started
             self._is_over.wait(max(_SHORTEST_PAUSE, (_SHARE - 1) * took))
+
+    def _tick(self) -> None:
+        """Show on a line of its own that more is waited for; what is painted next removes it."""
+        frame = _FRAMES[self._ticks % len(_FRAMES)]
+        if self._ticks:
+            before = "\b"
+        else:
+            before = "\n" if self._painted else ""
+            self._painted.append(frame)
+        self._ticks += 1
+        self._console.file.write(f"{before}{frame}")
+        self._console.file.flush()
 
     def _take_news(self) -> None:
         pieces, self._pieces = self._pieces, []
@@ -88,6 +107,7 @@ class LiveMarkdown:
     def _repaint(self, finished: Sequence[tuple[int, Sequence[Token]]], last: Sequence[Token]) -> None:
         """Remove what was painted, print `finished` for good, and paint `last`, all in one piece."""
         eraser = self._eraser()
+        self._ticks = 0
         with self._console.capture() as capture:
             for _, tokens in finished:
                 self._console.print(SegmentLines(self._lines(tokens), new_lines=True), soft_wrap=True)

@@ -5,11 +5,29 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from llama_cloud_chat._turn.wording import clean_line
+from llama_cloud_chat._turn.wording import clean_line, count
+
+if TYPE_CHECKING:
+    from llama_cloud_chat.local import LocalService
+
+_MOST_SKIPPED = 5
+
+
+def what_was_read(service: LocalService) -> list[str]:
+    """Return in lines what an embedded service has read, and what it has left out."""
+    counts = service.document_counts
+    read = [f"{clean_line(name)} ({count(counts[each], 'document')})" for each, name in service.index_names.items()]
+    lines = [f"The embedded service has read {', '.join(read)}."]
+    skipped = service.skipped
+    lines += [clean_line(f"Left out {each.path}: {each.reason}.", 400) for each in skipped[:_MOST_SKIPPED]]
+    if len(skipped) > _MOST_SKIPPED:
+        lines.append(f"Left out, too: {count(len(skipped) - _MOST_SKIPPED, 'file')} more; the command serve names all.")
+    return lines
 
 
 @contextlib.contextmanager

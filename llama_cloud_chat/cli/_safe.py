@@ -14,10 +14,15 @@ from llama_cloud_chat._turn.wording import clean_line
 _BEYOND_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def complain(problem: str) -> None:
-    """Say on stderr, in one line, what went wrong; to nobody, if its disk is full."""
+def remark(text: str) -> None:
+    """Say something on stderr; to nobody, if its disk is full."""
     with contextlib.suppress(OSError):
-        print(clean_line(problem, 1000), file=sys.stderr)
+        print(text, file=sys.stderr)
+
+
+def complain(problem: str) -> None:
+    """Say on stderr, in one line, what went wrong."""
+    remark(clean_line(problem, 1000))
 
 
 def json_text(value: Any) -> str:

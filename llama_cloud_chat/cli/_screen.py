@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, OverflowMethod
 from rich.padding import Padding
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text as RichText
 
@@ -25,7 +27,7 @@ from llama_cloud_chat import (
     TurnStream,
 )
 from llama_cloud_chat._turn.prompts import unfold_transcript
-from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, pages_of
+from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, name_of, pages_of
 
 from ._live import LiveMarkdown
 
@@ -34,30 +36,40 @@ _MOST_ROWS = 50
 _FEW_FILES = 5
 _NARROW = 100
 
+HEADING = "bold cyan"
+
 
 class Screen:
     """Prints a conversation piece by piece. Nothing that a service says is obeyed, by the terminal or by Rich.
 
     Args:
         plain: Whether to write text alone even to a terminal.
+        is_tight: Whether to leave no blank lines around an answer.
     """
 
-    def __init__(self, *, plain: bool = False) -> None:
+    def __init__(self, *, plain: bool = False, is_tight: bool = False) -> None:
+        self._is_tight = is_tight
         self.console = Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")
         self.is_live = sys.stdout.isatty() and not self.console.is_dumb_terminal and not plain
         self._is_inside: str | None = None
         self._live: LiveMarkdown | None = None
-        self._is_waiting = False
+        self._blanks = ""  # not to be written if they turn out to be a line's last
+        self._waiting: Progress | None = None
 
     def heading(self, text: str) -> None:
         """Begin a section."""
         self.line()
-        self.line(text, style="bold cyan")
+        self.line(text, style=HEADING)
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of ours."""
         self.end_paragraph()
         self.console.print(RichText(clean(text), style=style), soft_wrap=not self.console.is_terminal)
+
+    def verbatim(self, text: str, style: str = "") -> None:
+        """Print a line that can be copied as it stands: only the terminal wraps it."""
+        self.end_paragraph()
+        self.console.print(RichText(clean(text), style=style), soft_wrap=True)
 
     def question(self, prompt: str) -> None:
         """Show what is asked."""
@@ -65,11 +77,19 @@ class Screen:
         self.console.print(RichText.assemble(("You: ", "bold"), clean(prompt)))
 
     def wait(self) -> None:
-        """Show that something will come."""
+        """Show that something will come, and for how long it has been waited for."""
         self.end_paragraph()
         if self.is_live:
-            self._is_waiting = True
-            self._print_piece("…", "dim")
+            self._waiting = Progress(
+                SpinnerColumn(),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._waiting.add_task("", total=None)
+            self._waiting.start()
 
     def turn(self, stream: TurnStream) -> None:
         """Show a turn while it arrives.
@@ -98,9 +118,11 @@ class Screen:
             self.answer(event.content)
         elif isinstance(event, ToolCall):
             self.tool_call(event.name, event.arguments)
+            self.wait()
         elif isinstance(event, ToolResult):
             # The call's arguments say which file a passage is from.
             self.tool_result(turn.run_of(event.call_id))
+            self.wait()
 
     def thinking(self, piece: str) -> None:
         """Show a piece of thinking, dimmed."""
@@ -134,9 +156,10 @@ class Screen:
     def sources(self, sources: Sequence[Source]) -> None:
         """Show the sources as a table."""
         self.end_paragraph()
-        table = self._table("Sources", "file", "pages", "score", "passage")
-        for source in sources[:_MOST_ROWS]:
+        table = self._table("Sources", "#", "file", "pages", "score", "passage")
+        for number, source in enumerate(sources[:_MOST_ROWS], start=1):
             table.add_row(
+                str(number),
                 RichText(clean_line(source.file_name or source.file_id or "?", 40)),
                 pages_of(source),
                 "" if source.score is None else f"{source.score:.2f}",
@@ -144,6 +167,28 @@ class Screen:
             )
         self.console.print(table)
         self._say_how_many_more(len(sources))
+
+    def source(self, source: Source) -> None:
+        """Show a source whole."""
+        self.line(place_of(source), style="bold")
+        self.line(source.text or "The file was found; of its text came nothing.")
+
+    def sources_in_short(self, sources: Sequence[Source], answer: str) -> None:
+        """Name the sources in a line: what the answer names first, with its page picture, then the rest."""
+        named: dict[str, str] = {}
+        for source in cited_first(sources, answer):
+            where = place_of(source)
+            picture = next((clean_line(each.attachment_name, 60) for each in source.attachments), "")
+            named.setdefault(where, f"{where} ({picture})" if picture and not named else where)
+        if named:
+            more = [f"{len(named) - _FEW_FILES} more"] if len(named) > _FEW_FILES else []
+            self.line(f"Sources: {'; '.join([*named.values()][:_FEW_FILES] + more)}", style="dim")
+
+    def skipped(self, turn: Turn) -> None:
+        """Say which indexes could not be asked."""
+        if turn.skipped_index_ids:
+            names = ", ".join(map(clean_line, turn.skipped_index_ids))
+            self.line(f"These indexes could not be asked: {names}.", style="yellow")
 
     def sessions(self, sessions: Sequence[SessionSummary]) -> None:
         """Show sessions, as a table where their ids fit in whole, so that they can be copied."""
@@ -206,14 +251,15 @@ class Screen:
 
     def end_paragraph(self) -> None:
         """Finish what was being said, so that something else can follow on a line of its own."""
-        if self._is_waiting:
-            self._is_waiting = False
-            self.console.file.write("\r\x1b[K")
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.stop()
+        self._blanks = ""
         kind, self._is_inside = self._is_inside, None
         live, self._live = self._live, None
         if live is not None:
             live.close()
-        if kind is not None and (live is None or kind == "answer"):
+        if kind is not None and (live is None or (kind == "answer" and not self._is_tight)):
             self.console.print()
 
     def _write(self, kind: str, piece: str, style: str = "") -> None:
@@ -224,13 +270,16 @@ class Screen:
                 return
             self._is_inside = kind
             if self.is_live:
-                if kind == "answer":
+                if kind == "answer" and not self._is_tight:
                     self.console.print()
                 self._live = LiveMarkdown(self.console, style)
         if self._live is not None:
             self._live.feed(piece)
         else:
-            self._print_piece(piece, style)
+            said = f"{self._blanks}{piece}"
+            visible = said.rstrip(" ")
+            self._blanks = said[len(visible) :]
+            self._print_piece(visible, style)
 
     def _print_piece(self, piece: str, style: str) -> None:
         self.console.print(RichText(piece, style=style), end="", soft_wrap=True)
@@ -249,6 +298,25 @@ class Screen:
     def _say_how_many_more(self, count: int, which: str = "") -> None:
         if count > _MOST_ROWS:
             self.line(f"and {count - _MOST_ROWS} {which}more; the command export shows all.", style="dim")
+
+
+def place_of(source: Source) -> str:
+    """Return a source's file and pages, in a line."""
+    pages = pages_of(source)
+    return clean_line(name_of(source), 60) + (f", page {pages}" if pages else "")
+
+
+def cited_first(sources: Sequence[Source], answer: str) -> list[Source]:
+    """Return the sources, those first that an answer names, by file and page, in the order it does."""
+
+    def place(source: Source) -> int:
+        if not source.file_name:
+            return len(answer)
+        page = f"page {source.page_start}" if source.page_start else ""
+        at = re.search(re.escape(source.file_name) + (rf"\W+{page}\b" if page else ""), answer)
+        return at.start() if at else len(answer)
+
+    return sorted(sources, key=place)
 
 
 def _why_empty(turn: Turn) -> str:

@@ -12,6 +12,7 @@ from llama_cloud_chat._config import key_from_environment
 from llama_cloud_chat._turn.wording import clean_line
 from llama_cloud_chat.local import LocalService
 
+from ._program import shell_line
 from ._progress import indexing_bar
 from ._safe import complain
 
@@ -65,7 +66,7 @@ def _announce(service: LocalService, *, shows_key: bool) -> None:
     if shows_key:
         lines.append(f"  export LLAMA_CLOUD_API_KEY={service.api_key}")
     lines.append(f"  export LLAMA_CLOUD_INDEX_IDS={','.join(service.index_ids)}")
-    lines += ["  llama-cloud-chat chat", "", "Indexes:"]
+    lines += [f"  {shell_line('chat')}", "", "Indexes:"]
     lines += [f"  {index_id}  {clean_line(name)}" for index_id, name in service.index_names.items()]
     lines += [clean_line(f"Left out {skipped.path}: {skipped.reason}.", 400) for skipped in service.skipped]
     print("\n".join(lines), flush=True)

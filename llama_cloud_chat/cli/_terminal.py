@@ -12,6 +12,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import ColorDepth, create_output
 
 from ._connection import folder
@@ -20,7 +21,7 @@ PROMPT = "> "
 
 
 def read_lines(complete: Callable[[str], list[tuple[str, str]]], *, is_plain: bool) -> Iterator[str | None]:
-    """Read lines from the keyboard until Ctrl-D; None stands for Ctrl-C on an empty line.
+    """Read what is typed until Ctrl-D; None stands for Ctrl-C on an empty line. Alt-Enter begins a new line of it.
 
     Args:
         complete: Returns what a line can become, each with what it is.
@@ -31,6 +32,8 @@ def read_lines(complete: Callable[[str], list[tuple[str, str]]], *, is_plain: bo
     session: PromptSession[str] = PromptSession(
         history=_open_history(),
         completer=_Completer(complete),
+        key_bindings=_keys(),
+        prompt_continuation=" " * len(PROMPT),
         output=output,
         color_depth=ColorDepth.DEPTH_1_BIT if is_plain or os.environ.get("NO_COLOR") else None,
         reserve_space_for_menu=5,
@@ -62,6 +65,16 @@ def silence() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def begin_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    return keys
 
 
 class _Completer(Completer):

@@ -18,6 +18,7 @@ things up with, `search` and `index` find it, `documents` and `readers` read it,
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llama_cloud_chat._extras import needing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ._service import LocalService
 
 __all__ = [
+    "HANDBOOK",
     "Agent",
     "AgentTurn",
     "LocalService",
@@ -44,6 +46,9 @@ __all__ = [
     "scripted_agent",
     "speak",
 ]
+
+HANDBOOK = Path(__file__).parent / "handbook"
+"""Three short documents to try things with."""
 
 _HOMES = {
     "_agents.protocol": ("Agent", "AgentTurn", "WireEvent", "speak"),

@@ -140,6 +140,13 @@ class LocalService:
         return {each.index_id: each.name for each in self._require_running().collections}
 
     @property
+    def document_counts(self) -> dict[str, int]:
+        """How many documents of each index were read, by its id."""
+        running = self._require_running()
+        skipped = {each.path for each in running.skipped}
+        return {each.index_id: sum(entry.path not in skipped for entry in each.entries) for each in running.collections}
+
+    @property
     def skipped(self) -> list[Skipped]:
         """The files and links of the folders that were passed over, and why."""
         return list(self._require_running().skipped)

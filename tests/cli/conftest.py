@@ -48,6 +48,15 @@ class Actor:
     def wide(self, turn: AgentTurn) -> Iterator[WireEvent]:
         yield from speak("text", self._held(turn, "有給休暇は三十日です。" * 6, "🎉 おわり"))
 
+    def late(self, turn: AgentTurn) -> Iterator[WireEvent]:
+        yield from speak("text", list(self._held(turn, "", "Here I am."))[1:])
+
+    def long(self, turn: AgentTurn) -> Iterator[WireEvent]:
+        rule = "\n".join(f"Rule {number}." for number in range(30))
+        passage = {"content": rule, "metadata": {"file_name": "rules.md"}}
+        yield {"type": "tool_result", "call_id": "1", "name": "retrieve", "result": {"results": [PASSAGE, passage]}}
+        yield from speak("text", ["There are rules."])
+
     def _held(self, turn: AgentTurn, first: str, second: str) -> Iterator[str]:
         yield first
         while not self.gate.wait(0.02):

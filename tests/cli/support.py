@@ -129,6 +129,9 @@ class Terminal:
         """Read until the screen shows `text`."""
         self._read_until(lambda: self.text.count(text) >= times, f"{text!r} to appear")
 
+    def wait_until(self, is_there: Callable[[], bool]) -> None:
+        self._read_until(is_there, "what was to happen")
+
     def wait_for_prompt(self) -> None:
         self._read_until(lambda: self.text.endswith("\n>"), "the prompt")
 

@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from llama_cloud_chat.local import LocalService
+from llama_cloud_chat.local import HANDBOOK, LocalService
 
 from .conftest import Actor
 from .support import IN_TERMINAL, SECONDS, Runner, Terminal, sessions_of, turns_of
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-79]|9[0-7]|4[0-79])(?:;[0-9;]*)?m")
+
+FRAMES = set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 
 
 @pytest.fixture
@@ -264,6 +267,91 @@ def test_commands_are_completed_and_questions_come_back_in_the_next_program(chat
         again.wait_for_prompt()
         again.type("\x1b[A")
         again.wait_for("> a question to remember")
+
+
+def test_alt_enter_begins_a_new_line_of_the_question(chat: Terminal, actor: Actor) -> None:
+    chat.type("first\x1b\rsecond\r")
+    chat.wait_for("You said: first")
+    assert actor.prompts == ["first\nsecond"]
+
+
+def test_a_source_is_opened_whole_and_its_number_completed(chat: Terminal) -> None:
+    chat.ask("long")
+    chat.wait_for("2 sources; /sources shows them.")
+    chat.wait_for_prompt()
+    chat.type("/source ")
+    chat.wait_for("leave.md, page 3-4")
+    chat.wait_for("rules.md")
+    chat.type("2\r")
+    chat.wait_for("Rule 29.")
+    assert all(f"Rule {number}." in chat.text for number in range(30))
+    for times, number in enumerate(["0", "3", "two", ""], start=1):
+        chat.ask(f"/source {number}")
+        chat.wait_for("/source takes the number of a source, from 1 to 2;", times)
+
+
+def test_the_page_picture_of_a_source_can_be_opened(run_alone: Runner, tmp_path: Path) -> None:
+    with run_alone.in_terminal("chat", "Who books hotels?", "--local", "--docs", HANDBOOK, columns=200) as chat:
+        chat.wait_for("2 sources")
+        chat.ask("/source 1")
+        chat.wait_for("A room may cost up to 150 euros a night, breakfast included.")
+        chat.wait_for("screenshots/page_2.jpg: http://127.0.0.1")
+        url = re.findall(r"page_2\.jpg: (\S+)", chat.text)[-1]
+        assert httpx.get(url).content.startswith(b"\xff\xd8")
+
+
+def test_something_moves_while_an_answer_is_waited_for_and_is_gone_afterwards(chat: Terminal, actor: Actor) -> None:
+    chat.ask("late")
+    chat.wait_until(lambda: len(FRAMES & set(chat.raw)) >= 3)
+    actor.gate.set()
+    chat.wait_for("Here I am.")
+    chat.wait_for_prompt()
+    assert not FRAMES & set(chat.text)
+
+
+def test_something_moves_where_an_answer_pauses(chat: Terminal, actor: Actor) -> None:
+    chat.ask("hold")
+    chat.wait_for("The first half")
+    begun = len(chat.raw)
+    chat.wait_until(lambda: len(FRAMES & set(chat.raw[begun:])) >= 3)
+    assert re.search(r"The first half\n\S$", chat.text)
+    actor.gate.set()
+    chat.wait_for("The first half and the rest.")
+    chat.wait_for_prompt()
+    assert not FRAMES & set(chat.text)
+
+
+def test_the_embedded_service_says_what_it_has_read_and_left_out(run_alone: Runner, handbook: Path) -> None:
+    (handbook / "plan.xlsx").write_bytes(b"cells")
+    (handbook / "broken.pdf").write_bytes(b"no pdf")
+    with run_alone.in_terminal("chat", "--local", "--docs", handbook, columns=200) as chat:
+        chat.wait_for("The embedded service has read handbook (2 documents).")
+        chat.wait_for("plan.xlsx: is not read as it is; save it as .docx, .csv or .pdf.")
+        chat.wait_for("broken.pdf: ")
+
+
+def test_sessions_that_are_left_behind_are_named_and_empty_ones_deleted(run: Runner, service: LocalService) -> None:
+    with run.in_terminal("chat", columns=200) as chat:
+        chat.wait_for_prompt()
+        service.fail_next(status=422)
+        chat.ask("alpha")
+        chat.wait_for("answered 422")
+        chat.ask("/new")
+        chat.wait_for("begins a new session")
+        assert sessions_of(service) == []
+        chat.ask("beta")
+        chat.wait_for("You said: beta")
+        first = sessions_of(service)[0].session_id
+        chat.ask("/fork 1")
+        chat.wait_for(f"To go back: llama-cloud-chat chat --session {first}")
+        service.fail_next(status=422)
+        chat.ask("gamma")
+        chat.wait_for("answered 422", times=2)
+        chat.wait_for_prompt()
+        assert [each.session_id for each in sessions_of(service)] == [first]
+        chat.ask("/quit")
+        assert chat.wait_for_end() == 0
+        assert "To go on" not in chat.text
 
 
 def test_colours_are_used_on_a_terminal(chat: Terminal) -> None:

@@ -80,31 +80,63 @@ def serving(home: Path) -> Serve:
     return serve
 
 
-def test_the_demo_holds_a_conversation_through_both_frameworks_and_prints_plain_text_to_a_pipe(
-    run: Runner, handbook: Path
-) -> None:
-    result = run("demo", "--docs", handbook, "--question", "How many days of paid leave are there?")
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
+def test_the_demo_shows_a_picture_a_cut_line_and_a_fork_and_prints_plain_text_to_a_pipe(run: Runner) -> None:
+    result = run("demo")
+    assert (result.returncode, result.stderr) == (0, "")
     assert "\x1b" not in result.stdout
-    langchain, llama_index, kept = re.split(r"\n[23]\. ", result.stdout, maxsplit=2)
-    assert "→ retrieve(" in langchain
-    assert "from leave.md" in langchain
-    assert "Everybody has thirty days of paid leave a year." in langchain
-    assert "Sources" in langchain
-    assert "→ retrieve(" in llama_index
-    assert "← " in llama_index
-    assert re.search(r"ses-\S+", kept)
-    assert "1. You: How many days of paid leave are there?" in kept
-    assert "2. You: " in kept
-    assert "LLAMA_CLOUD_API_KEY" in kept
-    assert "--docs PATH" in kept
+    langchain, llama_index, fork = re.split(r"\n[23]\. ", result.stdout, maxsplit=2)
+    assert "The question is about books and hotels." in langchain
+    assert '→ retrieve(query="books hotels", top_k=6)' in langchain
+    assert "Hotels are booked by the office. (travel.pdf, page 2)" in langchain
+    assert "Sources: travel.pdf, page 2 (screenshots/page_2.jpg); travel.pdf, page 1\n" in langchain
+    before, after = llama_index.split("\n(The line is cut, on purpose.")
+    assert before.endswith("A room may cost up to")
+    assert after.splitlines()[1] == "150 euros a night, breakfast included. (travel.pdf, page 2)"
+    assert "The history: 1. Who books hotels?  2. And how much may they cost a night?\n" in after
+    assert "Book them a week ahead. (travel.pdf, page 1)" in fork
+    assert "The first session keeps its 2 prompts; the fork was told 1 question of it." in fork
 
 
-def test_the_demo_reads_the_installed_packages_when_no_documents_are_given(run: Runner) -> None:
-    result = run("demo", "--question", "What is pydantic?")
-    assert result.returncode == 0, result.stderr
-    assert "pydantic" in result.stdout
+def test_the_demo_fits_a_terminal_of_24_lines_as_far_as_possible(run: Runner) -> None:
+    with run.in_terminal("demo") as terminal:
+        assert terminal.wait_for_end() == 0
+        shown = terminal.text.splitlines()
+        assert "\x1b[2;3m" in terminal.raw  # thinking is dimmed
+    assert len(shown) <= 25
+    assert "A room may cost up to" in shown
+
+
+def test_the_commands_that_the_demo_ends_with_run_as_they_stand(run: Runner, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("llama-cloud-chat")
+
+    def shell(line: str, said: str = "") -> str:
+        env = run.env(PATH="/bin")
+        given = {"input": said, "cwd": tmp_path, "env": env, "timeout": SECONDS}
+        return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, **given).stdout
+
+    (tmp_path / "notes.md").write_text("The meeting is on Tuesday.")
+    chat, doctor = [line.partition(":  ")[2].strip() for line in shell(f"{program} demo").splitlines()[-2:]]
+    assert chat.startswith(str(program))
+    assert shell(chat, "When is the meeting?") == "The meeting is on Tuesday. (notes.md)\n"
+    assert "LLAMA_CLOUD_API_KEY" in shell(doctor)
+
+
+def test_the_demo_asks_peoples_own_documents_only_what_they_ask(run: Runner, handbook: Path) -> None:
+    asked = ["How many days of paid leave are there?", "And trains?"]
+    result = run("demo", "--docs", handbook, "--question", asked[0], "--question", asked[1])
+    assert (result.returncode, result.stderr) == (0, "")
+    assert re.findall(r"^You: (.*)$", result.stdout, re.MULTILINE) == asked
+    assert "Everybody has thirty days of paid leave a year. (leave.md)" in result.stdout
+    assert_one_sentence(run("demo", "--docs", handbook), "--question")
+
+
+def test_the_demo_says_what_it_has_read_and_left_out(run: Runner, handbook: Path) -> None:
+    (handbook / "plan.pptx").write_bytes(b"slides")
+    result = run("demo", "--docs", handbook, "--question", "How many days of paid leave are there?")
+    assert "has read handbook (2 documents)." in result.stdout
+    assert re.search(
+        r"Left out \S+plan\.pptx: is not read as it is; save it as \.docx, \.csv or \.pdf\.", result.stdout
+    )
 
 
 def test_the_official_sdk_does_everything_against_serve(serving: Serve, handbook: Path) -> None:
@@ -168,18 +200,18 @@ def test_sessions_survive_a_restart_on_the_same_data_file(serving: Serve, handbo
         assert [item.session_id for item in sdk.chat.list().items] == [session_id]
 
 
-@pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
+@pytest.mark.parametrize("command", [["demo", "--question", "What?"], ["serve", "--port", "0"]], ids=["demo", "serve"])
 def test_a_missing_folder_is_named(run: Runner, command: list[str], tmp_path: Path) -> None:
     assert_one_sentence(run(*command, "--docs", tmp_path / "nowhere"), "nowhere")
 
 
-@pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
+@pytest.mark.parametrize("command", [["demo", "--question", "What?"], ["serve", "--port", "0"]], ids=["demo", "serve"])
 def test_a_folder_without_readable_text_is_named(run: Runner, command: list[str], tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00")
     assert_one_sentence(run(*command, "--docs", tmp_path), tmp_path.name)
 
 
-@pytest.mark.parametrize("command", [["demo"], ["serve", "--port", "0"]], ids=["demo", "serve"])
+@pytest.mark.parametrize("command", [["demo", "--question", "What?"], ["serve", "--port", "0"]], ids=["demo", "serve"])
 def test_a_file_that_is_not_text_is_named(run: Runner, command: list[str], tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(b"\x00\x01\xff\xfe\x00")
@@ -210,15 +242,6 @@ def test_a_data_file_of_something_else_is_refused_and_left_as_it_was(
 
 def test_the_version_is_printed(run: Runner) -> None:
     assert re.fullmatch(r"llama-cloud-chat \d+\.\d+\.\d+\S*\n", run("--version").stdout)
-
-
-def test_the_demo_ends_by_itself_in_a_terminal_and_shows_markdown(run: Runner, handbook: Path) -> None:
-    with run.in_terminal("demo", "--docs", handbook, "--question", "How many days of paid leave?") as terminal:
-        terminal.wait_for("LLAMA_CLOUD_API_KEY")
-        assert terminal.wait_for_end() == 0
-        assert "\x1b[2;3m" in terminal.raw  # thinking is dimmed
-        assert "→ retrieve(" in terminal.text
-        assert "Everybody has thirty days of paid leave a year. (leave.md)" in terminal.text
 
 
 def test_a_model_that_cannot_be_had_is_named(run: Runner, handbook: Path) -> None:

@@ -9,7 +9,17 @@ import pytest
 
 from .support import COMMAND, SECONDS, Runner
 
-COMMANDS = ["--version", "--help", "sessions list", "sessions show nowhere", "chat --plain", "nonsense"]
+COMMANDS = [
+    "--version",
+    "--help",
+    "sessions list",
+    "sessions show nowhere",
+    "chat --plain",
+    "ask leave",
+    "ask --json leave",
+    "ask --continue leave",
+    "nonsense",
+]
 
 
 def redirected(run: Runner, redirection: str, arguments: str) -> subprocess.CompletedProcess[str]:
