@@ -11,10 +11,12 @@ from ._display import Displayable
 from ._errors import ConfigurationError
 from ._ledgers.memory import MemoryLedger
 from ._session.answers import SessionDetail, SessionSummary
+from ._session.brake import Caution
 from ._session.clock import Clock
 from ._session.conversation import Conversation
 from ._session.exchange import Exchange
 from ._session.knowledge import SCOPES, KnownSessions
+from ._session.ledger import Ledger
 from ._session.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -101,6 +103,9 @@ class BaseClient:
         index_ids: Sequence[str] | None,
         require_all_indexes: bool | None,
         key: str | None,
+        *,
+        ledger: Ledger | None = None,
+        caution: Caution | None = None,
     ) -> Exchange:
         return Exchange(
             asked,
@@ -109,8 +114,9 @@ class BaseClient:
             sessions=self._known,
             config=self._config,
             clock=self._clock,
-            ledger=self._config.ledger or (None if key is None else MemoryLedger.default),
+            ledger=ledger or self._config.ledger or (None if key is None else MemoryLedger.default),
             key=key,
+            caution=caution,
         )
 
     def _indexes_for(self, index_ids: Sequence[str] | None) -> Sequence[str] | None:
