@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ._bulk.run import NOTES, Run, SessionPer
 from ._config import ClientConfig, check_index_ids
 from ._display import Displayable
 from ._errors import ConfigurationError
@@ -117,6 +118,26 @@ class BaseClient:
             ledger=ledger or self._config.ledger or (None if key is None else MemoryLedger.default),
             key=key,
             caution=caution,
+        )
+
+    def _make_run(
+        self,
+        concurrency: int,
+        ledger: Ledger | None,
+        index_ids: Sequence[str] | None,
+        *,
+        keep_sessions: bool,
+        session_per: SessionPer,
+    ) -> Run:
+        return Run(
+            self._make_exchange,
+            self._config,
+            self._clock,
+            concurrency,
+            ledger or self._config.ledger or MemoryLedger(NOTES),
+            index_ids,
+            keep_sessions=keep_sessions,
+            session_per=session_per,
         )
 
     def _indexes_for(self, index_ids: Sequence[str] | None) -> Sequence[str] | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from llama_cloud_chat._base_client import BaseClient
-from llama_cloud_chat._config import check_count, check_index_ids
+from llama_cloud_chat._config import ClientConfig, check_count, check_index_ids
 from llama_cloud_chat._errors import ChatError, ConfigurationError
-from llama_cloud_chat._ledgers.memory import MemoryLedger
 from llama_cloud_chat._session.brake import Brake, Caution
+from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.conversation import Conversation, Message
 from llama_cloud_chat._session.exchange import Exchange
 from llama_cloud_chat._session.ledger import Ledger
@@ -23,7 +22,7 @@ from .result import BulkResult
 
 SessionPer: TypeAlias = Literal["question", "row-group"]
 
-_NOTES = 1000
+NOTES = 1000
 """How many answers a run without a ledger remembers; its memory must not grow with the questions."""
 
 
@@ -44,7 +43,9 @@ class Run:
     """Many questions that are asked together.
 
     Args:
-        client: Who asks.
+        make_exchange: Makes what asks a question; the client's.
+        config: The client's configuration.
+        clock: The client's.
         concurrency: How many are asked at once.
         ledger: Where it is kept what was asked where.
         index_ids: The indexes to ask.
@@ -61,9 +62,11 @@ class Run:
 
     def __init__(
         self,
-        client: BaseClient,
+        make_exchange: Callable[..., Exchange],
+        config: ClientConfig,
+        clock: Clock,
         concurrency: int,
-        ledger: Ledger | None,
+        ledger: Ledger,
         index_ids: Sequence[str] | None,
         *,
         keep_sessions: bool,
@@ -75,18 +78,18 @@ class Run:
         self.by_group = session_per == "row-group"
         if self.by_group and not keep_sessions:
             raise ConfigurationError("Sessions of groups are kept; leave keep_sessions out, or session_per.")
-        self._indexes = check_index_ids(index_ids) or list(client.config.index_ids)
+        self._indexes = check_index_ids(index_ids) or list(config.index_ids)
         if not self._indexes:
             raise ConfigurationError(
                 "There is no index to ask. Pass index_ids, or set LLAMA_CLOUD_INDEX_IDS; client.indexes() lists what "
                 "there is."
             )
-        if ledger is not None and not isinstance(ledger, Ledger):
+        if not isinstance(ledger, Ledger):
             raise ConfigurationError(f"ledger must be a Ledger, not {type(ledger).__name__}.")
-        self._client = client
-        self._ledger = ledger or client.config.ledger or MemoryLedger(_NOTES)
+        self._make_exchange = make_exchange
+        self._ledger = ledger
         self._keep_sessions = keep_sessions
-        self._clock = client._clock
+        self._clock = clock
         self._brake = Brake(self._clock)
 
     def begin(self, question: Question, lane: Lane) -> Asking:
@@ -104,7 +107,7 @@ class Run:
             raise ConfigurationError(question.flaw)
         session_id = asking.lane.session_id if self.by_group else None
         keep = self._keep_sessions
-        return self._client._make_exchange(
+        return self._make_exchange(
             Conversation((Message("user", question.prompt),), session_id, keep_session=keep),
             None if session_id else self._indexes,
             None,

@@ -27,7 +27,7 @@ from llama_cloud_chat import (
     abulk,
     bulk,
 )
-from llama_cloud_chat._bulk import threads
+from llama_cloud_chat import _bulk_crew as crew
 from llama_cloud_chat._bulk.run import Run
 from llama_cloud_chat._session.brake import LONGEST_OUTAGE
 
@@ -322,10 +322,10 @@ def test_leaving_closes_what_runs_and_begins_nothing_more(begin: Begin, service:
 def test_a_question_that_begins_while_all_are_let_go_is_let_go(
     service: ChatService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crews: list[threads._Crew] = []
+    crews: list[crew._Crew] = []
     begun = threading.Event()
 
-    class Crew(threads._Crew):
+    class Crew(crew._Crew):
         def start(self) -> None:
             crews.append(self)
             super().start()
@@ -339,8 +339,8 @@ def test_a_question_that_begins_while_all_are_let_go_is_let_go(
                     time.sleep(0.001)
             return asking
 
-    monkeypatch.setattr(threads, "_Crew", Crew)
-    monkeypatch.setattr(threads, "Run", SlowRun)
+    monkeypatch.setattr(crew, "_Crew", Crew)
+    monkeypatch.setattr("llama_cloud_chat._base_client.Run", SlowRun)
     with ChatClient("llx-key", base_url=service.base_url) as client:
         run = bulk(QUESTIONS, client=client, concurrency=1)
         assert next(run).id == 1

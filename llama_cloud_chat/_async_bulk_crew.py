@@ -1,4 +1,4 @@
-"""Asking many questions from asyncio. `threads.py` is its twin."""
+"""Asking many questions from asyncio. `_bulk_crew.py` is its twin."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from llama_cloud_chat._async_client import AsyncChatClient
-from llama_cloud_chat._client import ChatClient
-from llama_cloud_chat._errors import ChatError, ConfigurationError
-from llama_cloud_chat._session.ledger import Ledger
-
-from .lanes import Lane, Lanes
-from .question import Question
-from .result import BulkResult
-from .run import Run, SessionPer, check_questions
+from ._async_client import AsyncChatClient
+from ._bulk.lanes import Lane, Lanes
+from ._bulk.question import Question
+from ._bulk.result import BulkResult
+from ._bulk.run import Run, SessionPer, check_questions
+from ._client import ChatClient
+from ._errors import ChatError, ConfigurationError
+from ._session.ledger import Ledger
 
 
 def abulk(
@@ -27,7 +26,7 @@ def abulk(
     keep_sessions: bool = True,
     session_per: SessionPer = "question",
 ) -> AsyncGenerator[BulkResult, None]:
-    """Do as `bulk`, on the event loop.
+    """Ask many questions, each once, on the event loop; the twin of `bulk`, which says more.
 
     Args:
         questions: As for `bulk`; or an asynchronous iterable.
@@ -46,7 +45,7 @@ def abulk(
     """
     asker = _as_client(client)
     check_questions(questions, may_be_async=True)
-    run = Run(asker, concurrency, ledger, index_ids, keep_sessions=keep_sessions, session_per=session_per)
+    run = asker._make_run(concurrency, ledger, index_ids, keep_sessions=keep_sessions, session_per=session_per)
     return _results(run, asker, _read(questions))
 
 

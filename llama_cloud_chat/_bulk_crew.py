@@ -1,4 +1,4 @@
-"""Asking many questions from threads. `tasks.py` is its twin."""
+"""Asking many questions from threads. `_async_bulk_crew.py` is its twin."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from llama_cloud_chat._async_client import AsyncChatClient
-from llama_cloud_chat._client import ChatClient
-from llama_cloud_chat._errors import ChatError, ConfigurationError
-from llama_cloud_chat._session.ledger import Ledger
-from llama_cloud_chat._stream import TurnStream
-
-from .lanes import Lane, Lanes
-from .question import Question
-from .result import BulkResult
-from .run import Run, SessionPer, check_questions
+from ._async_client import AsyncChatClient
+from ._bulk.lanes import Lane, Lanes
+from ._bulk.question import Question
+from ._bulk.result import BulkResult
+from ._bulk.run import Run, SessionPer, check_questions
+from ._client import ChatClient
+from ._errors import ChatError, ConfigurationError
+from ._session.ledger import Ledger
+from ._stream import TurnStream
 
 _END = object()
 _GRACE = 5.0
@@ -68,7 +67,7 @@ def bulk(
     """
     asker = _as_client(client)
     check_questions(questions)
-    run = Run(asker, concurrency, ledger, index_ids, keep_sessions=keep_sessions, session_per=session_per)
+    run = asker._make_run(concurrency, ledger, index_ids, keep_sessions=keep_sessions, session_per=session_per)
     return _results(run, asker, iter(questions))
 
 
