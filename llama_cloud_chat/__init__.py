@@ -12,10 +12,13 @@ same service on this machine.
 """
 
 from . import _moved
+from ._async_bulk_crew import abulk
 from ._async_client import AsyncChatClient, AsyncChatSession
 from ._async_stream import AsyncTurnStream
 from ._browser.reader import messages_from_ui
 from ._browser.shells import UI_MESSAGE_STREAM_HEADERS, aui_message_stream, ui_message_stream
+from ._bulk.result import BulkResult
+from ._bulk_crew import bulk
 from ._client import ChatClient, ChatSession
 from ._client_pair import ClientPair
 from ._config import (
@@ -87,6 +90,7 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "AsyncTurnStream",
     "Attachment",
     "AuthenticationError",
+    "BulkResult",
     "ChatClient",
     "ChatError",
     "ChatSession",
@@ -144,7 +148,9 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "Usage",
     "UserInput",
     "__version__",
+    "abulk",
     "aui_message_stream",
+    "bulk",
     "media_mark",
     "messages_from_ui",
     "render_transcript",

@@ -25,6 +25,7 @@ from ._config import (
 from ._session import operations
 from ._session.answers import IndexSummary, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Conversation, Message, Renderer
+from ._session.exchange import Exchange
 from ._session.flows import create, set_title
 from ._session.folding import Folder
 from ._session.ledger import Ledger
@@ -268,7 +269,7 @@ class AsyncChatClient(BaseClient):
             ConfigurationError: An argument cannot work; nothing was sent.
         """
         exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes, key)
-        return AsyncTurnStream(self._transport, exchange, self)
+        return self._play(exchange)
 
     def converse(
         self,
@@ -328,6 +329,9 @@ class AsyncChatClient(BaseClient):
             return AsyncStructuredTurnStream(asking, ask, self.delete)
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
         exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
+        return self._play(exchange)
+
+    def _play(self, exchange: Exchange) -> AsyncTurnStream:
         return AsyncTurnStream(self._transport, exchange, self)
 
     async def get_attachment(self, attachment: Attachment) -> PresignedURL:

@@ -6,15 +6,18 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ._bulk.run import NOTES, Run, SessionPer
 from ._config import ClientConfig, check_index_ids
 from ._display import Displayable
 from ._errors import ConfigurationError
 from ._ledgers.memory import MemoryLedger
 from ._session.answers import SessionDetail, SessionSummary
+from ._session.brake import Caution
 from ._session.clock import Clock
 from ._session.conversation import Conversation
 from ._session.exchange import Exchange
 from ._session.knowledge import SCOPES, KnownSessions
+from ._session.ledger import Ledger
 from ._session.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -101,6 +104,9 @@ class BaseClient:
         index_ids: Sequence[str] | None,
         require_all_indexes: bool | None,
         key: str | None,
+        *,
+        ledger: Ledger | None = None,
+        caution: Caution | None = None,
     ) -> Exchange:
         return Exchange(
             asked,
@@ -109,8 +115,29 @@ class BaseClient:
             sessions=self._known,
             config=self._config,
             clock=self._clock,
-            ledger=self._config.ledger or (None if key is None else MemoryLedger.default),
+            ledger=ledger or self._config.ledger or (None if key is None else MemoryLedger.default),
             key=key,
+            caution=caution,
+        )
+
+    def _make_run(
+        self,
+        concurrency: int,
+        ledger: Ledger | None,
+        index_ids: Sequence[str] | None,
+        *,
+        keep_sessions: bool,
+        session_per: SessionPer,
+    ) -> Run:
+        return Run(
+            self._make_exchange,
+            self._config,
+            self._clock,
+            concurrency,
+            ledger or self._config.ledger or MemoryLedger(NOTES),
+            index_ids,
+            keep_sessions=keep_sessions,
+            session_per=session_per,
         )
 
     def _indexes_for(self, index_ids: Sequence[str] | None) -> Sequence[str] | None:

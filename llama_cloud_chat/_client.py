@@ -23,6 +23,7 @@ from ._config import (
 from ._session import operations
 from ._session.answers import IndexSummary, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Conversation, Message, Renderer
+from ._session.exchange import Exchange
 from ._session.flows import create, set_title
 from ._session.folding import Folder
 from ._session.ledger import Ledger
@@ -263,7 +264,7 @@ class ChatClient(BaseClient):
             ConfigurationError: An argument cannot work; nothing was sent.
         """
         exchange = self._make_exchange((session_id, prompt), index_ids, require_all_indexes, key)
-        return TurnStream(self._transport, exchange, self)
+        return self._play(exchange)
 
     def converse(
         self,
@@ -323,6 +324,9 @@ class ChatClient(BaseClient):
             return StructuredTurnStream(asking, ask, self.delete)
         conversation = Conversation(tuple(messages), session_id, freshness, render, keep_session)
         exchange = self._make_exchange(conversation, index_ids, require_all_indexes, key)
+        return self._play(exchange)
+
+    def _play(self, exchange: Exchange) -> TurnStream:
         return TurnStream(self._transport, exchange, self)
 
     def get_attachment(self, attachment: Attachment) -> PresignedURL:

@@ -31,9 +31,9 @@ CORE = "llama_cloud_chat"
 LOCAL = f"{CORE}.local"
 GROUND = "ground"
 
-_LEFT, _RIGHT = (10, 330), (376, 230)
+_LEFT, _RIGHT = (10, 430), (476, 230)
 """Where the two towers stand, and how wide they are: the core and what uses it, the embedded service."""
-_LANES = (358, 366, 350, 362, 354)
+_LANES = (458, 466, 450, 462, 454)
 """Where between them arrows go down."""
 _MARGIN, _GAP, _LINE, _CHARACTER = 10, 26, 19, 7.4
 _DOWN = "m-5,-7 l5,7 l5,-7"
@@ -43,7 +43,7 @@ svg:root { --md-default-fg-color: #1f2328; --md-default-fg-color--light: #656d76
 @media (prefers-color-scheme: dark) {
 svg:root { --md-default-fg-color: #e6edf3; --md-default-fg-color--light: #9198a1; --md-code-bg-color: #161b22; }
 }
-svg.architecture { width: 100%; max-width: 640px; height: auto; font-family: var(--md-text-font-family, sans-serif); }
+svg.architecture { width: 100%; max-width: 720px; height: auto; font-family: var(--md-text-font-family, sans-serif); }
 svg.architecture text { fill: var(--md-default-fg-color); font-size: 15px; }
 svg.architecture .name { font-family: var(--md-code-font-family, monospace); font-size: 14px; font-weight: bold; }
 svg.architecture rect { fill: var(--md-code-bg-color); stroke: var(--md-default-fg-color--light); }

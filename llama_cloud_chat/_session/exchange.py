@@ -36,6 +36,7 @@ from llama_cloud_chat._turn.sse import MessageDecoder
 from llama_cloud_chat._turn.turn import Turn, TurnReader
 
 from . import operations
+from .brake import Caution
 from .clock import Clock
 from .conversation import Conversation
 from .flows import Consult, Deliver, Enter, Flow, OpenStream, Wait, call, explain_indexes
@@ -74,6 +75,7 @@ class Exchange:
         config: The client's configuration.
         ledger: Where keys are kept.
         clock: What the time is.
+        caution: What holds its requests back, if anything does.
 
     Attributes:
         turn: The turn; it grows as it is read.
@@ -94,8 +96,10 @@ class Exchange:
         clock: Clock,
         ledger: Ledger | None = None,
         key: str | None = None,
+        caution: Caution | None = None,
     ) -> None:
         self.received_bytes = 0
+        self._caution = caution
         self._process = os.getpid()
         self._clock = clock
         self._ledger = ledger
@@ -169,6 +173,17 @@ class Exchange:
         Raises:
             ChatError: It could not be.
         """
+        return self._guarded(self._run(ticket))
+
+    def _guarded(self, flow: Flow[None]) -> Flow[None]:
+        return flow if self._caution is None else self._caution.guard(flow, self._was_held_back)
+
+    def _was_held_back(self, seconds: float) -> None:
+        """Time in which nothing could be sent is not the turn's."""
+        self._patience.extend(seconds)
+        self._started_at += seconds
+
+    def _run(self, ticket: Ticket) -> Flow[None]:
         self._started_at = self._clock.monotonic()
         try:
             note = yield from self._find_note()
@@ -187,6 +202,11 @@ class Exchange:
         A finished turn is written down. A passing session is deleted; one whose turn nobody heard to its end stays for
         whoever asks again, for a while. In the child of a fork nothing is left to do: the turn is the parent's.
         """
+        flow = self._cleanup()
+        # Who leaves early does not want to wait.
+        return self._guarded(flow) if self.turn.is_complete else flow
+
+    def _cleanup(self) -> Flow[None]:
         if os.getpid() != self._process:
             return
         try:

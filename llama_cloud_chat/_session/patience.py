@@ -33,6 +33,11 @@ class Patience:
             self._deadline = now + self.seconds
         return now + pause > self._deadline
 
+    def extend(self, seconds: float) -> None:
+        """Do not count so many seconds, in which the service was not there to be waited for."""
+        if self._deadline is not None:
+            self._deadline += seconds
+
     def renew(self) -> None:
         """Begin anew, with what comes next."""
         self._deadline = None

@@ -98,7 +98,7 @@ class RetryPolicy:
         if isinstance(outcome, Answer):
             if outcome.status < 300 or (outcome.status == 404 and attempt > 1 and repeating is Repeating.DELETES):
                 return None
-            may_repeat = _was_refused(outcome) or (
+            may_repeat = was_refused(outcome) or (
                 repeating is not Repeating.DOUBLES and (outcome.status in {408, 409} or outcome.status >= 500)
             )
         else:
@@ -108,36 +108,42 @@ class RetryPolicy:
     def decide_prompt(self, attempt: int, outcome: Outcome, *, jitter: float, now: float) -> Decision:
         """Decide about a prompt that was not answered with a stream."""
         if isinstance(outcome, Answer):
-            if _was_refused(outcome):
+            if was_refused(outcome):
                 return self._retry(attempt, outcome, jitter, now)
             if outcome.status == 408 or outcome.status >= 500:
-                return FindOut(error_of(outcome), _delay(attempt, jitter))
+                return FindOut(error_of(outcome), backoff(attempt, jitter))
             return GiveUp(error_of(outcome))
         if outcome.is_final:
             return GiveUp(outcome.error)
         if outcome.was_sent:
-            return FindOut(outcome.error, _delay(attempt, jitter))
+            return FindOut(outcome.error, backoff(attempt, jitter))
         return self._retry(attempt, outcome, jitter, now)
 
     def _retry(self, attempt: int, outcome: Outcome, jitter: float, now: float) -> Retry | GiveUp:
-        wanted = _retry_after(outcome.headers, now) if isinstance(outcome, Answer) else None
+        wanted = retry_after(outcome.headers, now) if isinstance(outcome, Answer) else None
         if wanted is not None and wanted > LONGEST_RETRY_AFTER:
             return GiveUp(error_of(outcome, f" It asks to try again in {wanted:.0f} seconds."))
         if attempt > self.max_retries:
             return GiveUp(error_of(outcome))
-        return Retry(_delay(attempt, jitter) if wanted is None else wanted)
+        return Retry(backoff(attempt, jitter) if wanted is None else wanted)
 
 
-def _was_refused(answer: Answer) -> bool:
+def was_refused(answer: Answer) -> bool:
     """Whether the service says that it did nothing."""
     return answer.status == 429 or (answer.status == 503 and "retry-after" in answer.headers)
 
 
-def _delay(attempt: int, jitter: float) -> float:
+def backoff(attempt: int, jitter: float) -> float:
+    """Return how many seconds to wait before another attempt.
+
+    Args:
+        attempt: How often it was tried, from 1.
+        jitter: A random number from 0 to 1.
+    """
     return float(min(FIRST_DELAY * 2.0 ** min(attempt - 1, 10), LONGEST_DELAY) * (1 - 0.25 * jitter))
 
 
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Read how many seconds the service wants to be left alone; None if it does not say, or says that it need not be.
 
     Whoever has just refused is not asked again at once, whatever it says.

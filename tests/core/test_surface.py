@@ -46,6 +46,7 @@ DOCUMENTED = {
     "PermissionDeniedError", "ProtocolError", "RateLimitError", "SessionBusyError", "StreamInterruptedError",
     "AnswerDraft", "StructuredOutputError", "TurnFailedError", "StructuredAnswer", "StructuredOutput", "StructuredPlay",
     "UnprocessableEntityError", "__version__",
+    "BulkResult", "abulk", "bulk",
     "UI_MESSAGE_STREAM_HEADERS", "aui_message_stream", "messages_from_ui", "ui_message_stream",
 }  # fmt: skip
 

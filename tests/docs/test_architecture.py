@@ -17,7 +17,7 @@ def test_every_floor_wing_and_package_is_a_box_beside_the_face_and_the_ground() 
     wings = {f"local/{path.parent.name}/" for path in CORE.glob("local/*/__init__.py")}
     around = {"llama_cloud_chat/", "langchain_ext/", "llama_index_ext/", "ground"}
     assert {box.name for box in BOXES if not box.name.endswith(".py")} == floors | wings | around
-    assert len(BOXES) <= 17  # more than a newcomer reads in a minute
+    assert len(BOXES) <= 18  # more than a newcomer reads in a minute
     assert all(box.says for box in BOXES)
 
 
