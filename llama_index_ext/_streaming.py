@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatResponseGen
 from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 
 from llama_cloud_chat import TextDelta, Turn
@@ -42,7 +43,13 @@ class LlamaCloudStreamingResponse(StreamingAgentChatResponse):
 
     def __init__(self, live: LiveTurn) -> None:
         self._live = live
-        super().__init__(sources=live.findings.sources, source_nodes=live.findings.source_nodes, is_function=False)
+        super().__init__(
+            # There is one wherever LlamaIndex answers piece by piece, and tracers look whether it is still open.
+            chat_stream=_nothing(),
+            sources=live.findings.sources,
+            source_nodes=live.findings.source_nodes,
+            is_function=False,
+        )
         self.metadata: dict[str, Any] = live.findings.metadata
         # An answer that nobody reads must still end its span.
         weakref.finalize(self, live.close).atexit = False
@@ -149,3 +156,7 @@ class LlamaCloudStreamingResponse(StreamingAgentChatResponse):
     async def aclose(self) -> None:
         """Let the turn go. Any task may call this, also while another one reads."""
         await self._live.aclose()
+
+
+def _nothing() -> ChatResponseGen:
+    yield from ()

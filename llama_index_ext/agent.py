@@ -313,7 +313,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         conversation = Conversation(session_id=None if stands else self._first_session_id)
         asked = next(one for one in reversed(messages) if one.role == MessageRole.USER)
         options: ConverseOptions = {**self._options, "key": await ctx.store.get(_KEY, default=None)}
-        trace = trace_turn(self, asked, callbacks=None, is_streaming=self.streaming)
+        trace = trace_turn(self, asked, callbacks=self.llm.callback_manager, is_streaming=self.streaming)
         return LiveTurn(self._clients, conversation, messages, options, trace)
 
     def _is_anothers(self, message: ChatMessage) -> bool:

@@ -16,7 +16,7 @@ from ._live_turn import LiveTurn
 from ._messages import check_text, system_message, user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
-from ._tracing import as_trace, trace_turn
+from ._tracing import as_trace, trace_turn, untraced
 
 
 class LlamaCloudChatEngine(Portable, BaseChatEngine):
@@ -132,7 +132,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             StreamInterruptedError: The answer was cut off for good; `.turn` holds what was received.
             ChatError: The prompt could not be asked.
         """
-        live = self._prepare(message, chat_history, key, is_streaming=False)
+        live = self._prepare(message, chat_history, key)
         live.run()
         return LlamaCloudChatResponse.of(live.turn, live.findings)
 
@@ -141,10 +141,11 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
     ) -> LlamaCloudChatResponse:
         """Ask, and wait for the whole answer; see `chat`."""
-        live = self._prepare(message, chat_history, key, is_streaming=False)
+        live = self._prepare(message, chat_history, key)
         await live.arun()
         return LlamaCloudChatResponse.of(live.turn, live.findings)
 
+    @untraced
     @as_trace
     def stream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
@@ -156,14 +157,15 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             chat_history: A conversation to go on from instead of the engine's own; `[]` begins a new one.
             key: What the question is called. Under one key it is asked once, however often this is called.
         """
-        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, key, is_streaming=True))
+        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, key, "stream_chat"))
 
+    @untraced
     @as_trace
     async def astream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None, *, key: str | None = None
     ) -> LlamaCloudStreamingResponse:
         """Return an answer to be read as it comes; see `stream_chat`."""
-        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, key, is_streaming=True))
+        return LlamaCloudStreamingResponse(self._prepare(message, chat_history, key, "astream_chat"))
 
     def reset(self) -> None:
         """Begin a new conversation, in a new session. The old one is kept by the service."""
@@ -193,7 +195,7 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
         return conversation.messages()
 
     def _prepare(
-        self, message: str, chat_history: Sequence[ChatMessage] | None, key: str | None, *, is_streaming: bool
+        self, message: str, chat_history: Sequence[ChatMessage] | None, key: str | None, stream_of: str | None = None
     ) -> LiveTurn:
         prompt = user_message(check_text(message))
         options: ConverseOptions = {**self._options, "key": key}
@@ -204,7 +206,14 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
             conversation = self._conversation = Conversation(chat_history)
             options["freshness"] = 0.0
         instruction = [system_message(self.system_prompt)] if self.system_prompt else []
-        trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=is_streaming)
+        trace = trace_turn(
+            self,
+            prompt,
+            callbacks=self.callback_manager,
+            is_streaming=stream_of is not None,
+            method=stream_of,
+            arguments={"message": message, "chat_history": chat_history},
+        )
         return LiveTurn(
             self._clients, conversation, [*instruction, prompt], options, trace, page_images=self._page_images
         )

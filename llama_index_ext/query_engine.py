@@ -106,7 +106,9 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
             if self._streaming:
                 answer = LlamaCloudStreamingResponse(live)
                 pieces = answer.response_gen
-                first = next(pieces, None)  # what LlamaIndex reads of an answer when it gets it comes before its text
+                # What LlamaIndex reads of an answer when it gets it comes before its text.
+                if (first := next(pieces, None)) is None:
+                    _check(answer.response)
                 response = LlamaCloudStreamingQuery.of(answer, _read(answer, first, pieces))
             else:
                 live.run()
@@ -121,7 +123,8 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
             if self._streaming:
                 answer = LlamaCloudStreamingResponse(live)
                 apieces = answer.async_response_gen()
-                first = await anext(apieces, None)
+                if (first := await anext(apieces, None)) is None:
+                    _check(answer.response)
                 response = AsyncLlamaCloudStreamingQuery.of(answer, _aread(answer, first, apieces))
             else:
                 await live.arun()

@@ -61,7 +61,13 @@ def _check_turn(found: dict[str, Any], owner: str) -> None:
     assert tool.attributes[KIND] == found["ServerTool.grep"].attributes[KIND] == "TOOL"
     assert tool.attributes["tool.name"] == "retrieve"
     assert "leave" in tool.attributes["input.value"]
-    assert tool.attributes["retrieval.documents.0.document.content"] == "Everyone has 30 days of leave."
+    retriever = found["ServerRetriever.retrieve"]
+    assert retriever.parent.span_id == tool.context.span_id
+    assert retriever.attributes[KIND] == "RETRIEVER"
+    assert retriever.attributes["input.value"] == "leave"
+    assert retriever.attributes["retrieval.documents.0.document.content"] == "Everyone has 30 days of leave."
+    counted = [span.name for span in found.values() if "llm.token_count.prompt" in span.attributes]
+    assert counted == [turn.name]
     assert all(span.status.is_ok for span in found.values())
 
 
