@@ -2,8 +2,9 @@
 
 An answer's `content` is its text, one string, unless `output_version="v1"` asks for blocks. The other blocks then
 lie in `additional_kwargs`, each text block among them as a marker that says where in the string it starts;
-`content_blocks` puts both together again. Numbers in `index` make pieces of one block find each other when chunks
-are added up.
+`content_blocks` puts both together again. So it does with the passages of a tool's result: they stand once in a
+message, in its `response_metadata["sources"]`, and the result that is kept points there. Numbers in `index` make pieces
+of one block find each other when chunks are added up.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from langchain_core.messages import AIMessage
 from llama_cloud_chat import (
     Attachment,
     Event,
+    Source,
     Stop,
     Text,
     TextDelta,
@@ -30,6 +32,12 @@ from llama_cloud_chat import (
 BLOCKS_KEY = "llama_cloud_blocks"
 LENGTH_KEY = "llama_cloud_text_length"
 """How long the text was, so that one that was edited since is not cut where the old one was."""
+
+_PASSAGE = "llama_cloud_source"
+"""What stands for a passage: which of the sources of its result holds it."""
+
+_SOURCE_COUNT = "sources"
+"""How many sources a result has whose passages are not in it."""
 
 Block: TypeAlias = dict[str, Any]
 
@@ -65,11 +73,16 @@ def _extras(result: ToolResult) -> dict[str, Any]:
     extras: dict[str, Any] = {"name": result.name}
     if result.image_attachment is not None:
         extras["image_attachment"] = _coordinates(result.image_attachment)
-    run = ToolRun(result.call_id, result.name, result=result.result)
-    attachments = [_coordinates(attachment) for source in run.sources for attachment in source.attachments]
+    sources = _sources_of(result.call_id, result.result)
+    attachments = [_coordinates(attachment) for source in sources for attachment in source.attachments]
     if attachments:
         extras["attachments"] = attachments
     return extras
+
+
+def _sources_of(call_id: str, result: Any) -> list[Source]:
+    """Return what a result holds, but for what only its call's arguments tell."""
+    return ToolRun(call_id, "", result=result).sources
 
 
 def _coordinates(attachment: Attachment) -> dict[str, str]:
@@ -183,6 +196,62 @@ def text_marker(index: int, start: int) -> Block:
     return {"type": "text", "index": index, "start": start}
 
 
+def without_passages(block: Block) -> Block:
+    """Return a result's block as one that points to the message's sources where it held their passages."""
+    if block["type"] != "server_tool_result":
+        return block
+    passages = [source.text for source in _sources_of(block["tool_call_id"], block["output"])]
+    if not passages:
+        return block
+    places = {text: place for place, text in enumerate(passages)}
+
+    def point(content: Any) -> Any:
+        return {_PASSAGE: places[content]} if isinstance(content, str) and content in places else content
+
+    return {**block, "output": _with_contents(block["output"], point), _SOURCE_COUNT: len(passages)}
+
+
+def _with_passages(blocks: Sequence[Block], sources: Any) -> list[Block]:
+    """Return blocks with the passages in them again, as far as the message still has its sources."""
+    if not any(_SOURCE_COUNT in block for block in blocks):
+        return [*blocks]
+    unread: dict[Any, list[Any]] = {}
+    for source in sources if isinstance(sources, list) else ():
+        if isinstance(source, dict):
+            unread.setdefault(source.get("tool_call_id"), []).append(source.get("text"))
+    return [_with_its_passages(block, unread) if _SOURCE_COUNT in block else block for block in blocks]
+
+
+def _with_its_passages(block: Block, unread: dict[Any, list[Any]]) -> Block:
+    count = block[_SOURCE_COUNT]
+    found = unread.get(block["tool_call_id"], [])
+    passages = found[:count]
+    del found[:count]  # should the agent have used an id twice
+
+    def read(content: Any) -> Any:
+        place = content.get(_PASSAGE) if isinstance(content, dict) else None
+        return passages[place] if isinstance(place, int) and place < len(passages) else content
+
+    whole = {name: value for name, value in block.items() if name != _SOURCE_COUNT}
+    return {**whole, "output": _with_contents(block["output"], read)}
+
+
+def _with_contents(output: Any, change: Callable[[Any], Any]) -> Any:
+    """Return what a tool brought with its contents changed, wherever the service's retrieval tools have them."""
+    if not isinstance(output, dict):
+        return output
+    changed = _with_content(output, change)
+    for name in ("results", "items"):
+        items = output.get(name)
+        if isinstance(items, list):
+            changed[name] = [_with_content(item, change) if isinstance(item, dict) else item for item in items]
+    return changed
+
+
+def _with_content(item: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    return {**item, "content": change(item["content"])} if "content" in item else {**item}
+
+
 def fold(blocks: Sequence[Block]) -> tuple[str, list[Block]]:
     """Return the text of blocks, and what is kept beside it: the others, and a marker for each that is text."""
     texts: list[str] = []
@@ -203,7 +272,7 @@ def unfold(message: AIMessage) -> list[Any]:
     content = message.content
     if isinstance(content, list):
         return [{"type": "text", "text": item} if isinstance(item, str) else item for item in content]
-    kept: list[Block] = message.additional_kwargs.get(BLOCKS_KEY) or []
+    kept = _with_passages(message.additional_kwargs.get(BLOCKS_KEY) or [], message.response_metadata.get("sources"))
     starts = [block["start"] for block in kept if block["type"] == "text"]
     length = message.additional_kwargs.get(LENGTH_KEY)
     if starts and length is not None and length - starts[0] != len(content):  # the text was edited

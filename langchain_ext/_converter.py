@@ -19,8 +19,16 @@ from pydantic import BaseModel
 
 from llama_cloud_chat import Event, Text, Thinking, Turn
 
-from ._blocks import BLOCKS_KEY, LENGTH_KEY, Block, block_reader, blocks_of, fold, text_marker
-from ._metadata import MODEL_NAME, PROVIDER, closing_metadata, new_message_id, opening_metadata, usage_metadata
+from ._blocks import BLOCKS_KEY, LENGTH_KEY, Block, block_reader, blocks_of, fold, text_marker, without_passages
+from ._metadata import (
+    MODEL_NAME,
+    PROVIDER,
+    closing_metadata,
+    new_message_id,
+    opening_metadata,
+    source_dicts,
+    usage_metadata,
+)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,7 +45,7 @@ def message_of(
         metadata["output_version"] = "v1"
         content: list[str | dict[Any, Any]] = [*blocks]
         return AIMessage(content, id=message_id, response_metadata=metadata, usage_metadata=usage)
-    text, kept = fold(blocks)
+    text, kept = fold([without_passages(block) for block in blocks])
     return AIMessage(
         text,
         id=message_id,
@@ -69,6 +77,7 @@ class ChunkWriter:
         self._says_whose = False
         self._length = 0
         self._text_index = -1
+        self._told_sources = 0
 
     def feed(self, event: Event) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks that an event adds."""
@@ -81,6 +90,7 @@ class ChunkWriter:
     def finish(self) -> Iterator[ChatGenerationChunk]:
         """Yield the last chunk, with what is known only now."""
         metadata = closing_metadata(self._turn)
+        del metadata["sources"][: self._told_sources]
         if self._is_v1:
             metadata["output_version"] = "v1"
         if not self._says_whose:
@@ -102,11 +112,10 @@ class ChunkWriter:
 
     def _chunk(self, block: Block) -> ChatGenerationChunk:
         if self._is_v1:
-            return self._with_metadata({"output_version": "v1"}, content=[block])
+            return self._with_metadata({"output_version": "v1", **self._sources_of(block)}, content=[block])
         if block["type"] != "text":
-            return self._with_metadata(
-                {"model_provider": PROVIDER}, content="", additional_kwargs={BLOCKS_KEY: [block]}
-            )
+            metadata = {"model_provider": PROVIDER, **self._sources_of(block)}
+            return self._with_metadata(metadata, content="", additional_kwargs={BLOCKS_KEY: [without_passages(block)]})
         text: str = block["text"]
         start, self._length = self._length, self._length + len(text)
         if block["index"] == self._text_index and self._template is not None:  # the hot path
@@ -114,6 +123,14 @@ class ChunkWriter:
         self._text_index = block["index"]
         marker = text_marker(block["index"], start)
         return self._with_metadata({"model_provider": PROVIDER}, content=text, additional_kwargs={BLOCKS_KEY: [marker]})
+
+    def _sources_of(self, block: Block) -> dict[str, Any]:
+        """Return what a chunk's metadata says of sources: those of the result in it. Added up, they are a list."""
+        if block["type"] != "server_tool_result":
+            return {}
+        sources = source_dicts(self._turn.run_of(block["tool_call_id"]).sources)
+        self._told_sources += len(sources)
+        return {"sources": sources} if sources else {}
 
     def _with_metadata(self, metadata: dict[str, Any], **fields: Any) -> ChatGenerationChunk:
         if self._template is None:

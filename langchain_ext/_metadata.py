@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from langchain_core.messages.ai import UsageMetadata
 
-from llama_cloud_chat import Source, Turn, Usage
+from llama_cloud_chat import Source, ToolCall, ToolResult, ToolRun, Turn, Usage
 
 PROVIDER = "llama_cloud"
 MODEL_NAME = "llama-cloud-chat"
@@ -46,7 +46,7 @@ def closing_metadata(turn: Turn) -> dict[str, Any]:
         "model_name": MODEL_NAME,
         "duration_ms": turn.usage.duration_ms,
         "skipped_index_ids": list(turn.skipped_index_ids),
-        "sources": source_dicts(turn.sources),
+        "sources": source_dicts(sources_in(turn)),
         **_failing(turn),
     }
 
@@ -56,6 +56,19 @@ def _failing(turn: Turn) -> dict[str, Any]:
     if turn.is_error:
         return {"error": turn.error or ""}
     return {} if turn.is_complete else {"is_complete": False}
+
+
+def sources_in(turn: Turn) -> list[Source]:
+    """Return what a turn's tools retrieved, in the order in which their results came, as a stream tells them."""
+    arguments: dict[str, dict[str, Any]] = {}
+    sources: list[Source] = []
+    for event in turn.events:
+        if isinstance(event, ToolCall):
+            arguments[event.call_id] = event.arguments
+        elif isinstance(event, ToolResult):
+            told = arguments.get(event.call_id, {})
+            sources += ToolRun(event.call_id, event.name, told, result=event.result).sources
+    return sources
 
 
 def source_dicts(sources: Iterable[Source]) -> list[dict[str, Any]]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 
-from langchain_ext import ChatLlamaCloud
-from llama_cloud_chat import ChatClient, TurnFailedError
+from langchain_ext import ChatLlamaCloud, as_turns
+from langchain_ext._converter import ChunkWriter, message_of
+from llama_cloud_chat import ChatClient, Text, TextDelta, ToolCall, ToolResult, Turn, TurnFailedError
 
 from . import scripts
 from .conftest import Make
@@ -115,7 +121,9 @@ def test_the_first_chunk_says_where_the_answer_stands_and_the_last_what_it_took(
     assert last.usage_metadata == {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
     assert last.chunk_position == "last"
     assert "session_id" not in last.response_metadata
-    assert all(not {"session_id", "turn", "sources"} & set(chunk.response_metadata) for chunk in between)
+    assert all(not {"session_id", "turn"} & set(chunk.response_metadata) for chunk in between)
+    told = [chunk for chunk in (first, *between, last) if chunk.response_metadata.get("sources")]
+    assert [block["type"] for chunk in told for block in chunk.content_blocks] == ["server_tool_result"]
     assert len({chunk.id for chunk in [first, *between, last]}) == 1
 
 
@@ -138,6 +146,94 @@ def test_blocks_survive_a_round_trip_through_json(model: ChatLlamaCloud) -> None
     again = AIMessage.model_validate_json(answer.model_dump_json())
     assert again == answer
     assert again.content_blocks == answer.content_blocks
+
+
+def test_a_passage_is_kept_once_and_read_both_ways(model: ChatLlamaCloud) -> None:
+    for answer in (model.invoke("think, look, answer"), added_up(model.stream("think, look, answer"))):
+        for one in (answer, AIMessage.model_validate_json(answer.model_dump_json())):
+            (source,) = one.response_metadata["sources"]
+            (result,) = (block for block in one.content_blocks if block["type"] == "server_tool_result")
+            assert source["text"] == scripts.PASSAGE["content"]
+            assert result["output"] == {"results": [scripts.PASSAGE]}
+            assert "sources" not in result
+            assert one.model_dump_json().count(scripts.PASSAGE["content"]) == 1
+            assert as_turns(one)[0].sources[0].text == scripts.PASSAGE["content"]
+
+
+def test_a_passage_is_once_in_a_checkpoint(model: ChatLlamaCloud) -> None:
+    agents = pytest.importorskip("langchain.agents")
+    memory = pytest.importorskip("langgraph.checkpoint.memory")
+    serialisers = pytest.importorskip("langgraph.checkpoint.serde.jsonplus")
+    saver = memory.InMemorySaver()
+    agent = agents.create_agent(model, tools=[], checkpointer=saver)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    for _ in agent.stream({"messages": [("user", "think, look, answer")]}, config, stream_mode="messages"):
+        pass
+    answer = agent.get_state(config).values["messages"][-1]
+    _, written = serialisers.JsonPlusSerializer().dumps_typed([answer])
+    assert written.count(scripts.PASSAGE["content"].encode()) == 1
+    (result,) = (block for block in answer.content_blocks if block["type"] == "server_tool_result")
+    assert result["output"] == {"results": [scripts.PASSAGE]}
+
+
+RETRIEVED = [
+    {"results": [{**scripts.PASSAGE, "content": "a"}, {"content": 5}, {**scripts.PASSAGE, "content": "b"}, "c"]},
+    {"items": [{"file_name": "only-found.md"}, {"content": "a", "file_id": "1"}, {"content": "a", "file_id": "2"}]},
+    {"content": "a", "file_id": "1"},
+    {"content": {"llama_cloud_source": 7}, "results": [{"content": "d"}]},
+    json.dumps({"results": [scripts.PASSAGE]}),
+    ["a"],
+    "a",
+    None,
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["c1", "c2"]), st.sampled_from(RETRIEVED)), max_size=4))
+def test_results_are_read_as_they_came_whatever_they_are(results: list[tuple[str, Any]]) -> None:
+    calls = [ToolCall(call_id, "find", {"file_name": "f"}) for call_id in ("c2", "c1")]
+    brought = [ToolResult(call_id, "find", output) for call_id, output in results]
+    turn = Turn.from_events("yes", [*calls, *brought, Text("So.")], session_id="s", number=1)
+    assert outputs_of(message_of(turn)) == [event.result for event in turn.events if isinstance(event, ToolResult)]
+
+
+@given(st.permutations(RETRIEVED))
+def test_results_that_are_streamed_add_up_in_the_order_in_which_they_came(results: list[Any]) -> None:
+    calls = [ToolCall(str(place), "find", {"file_name": "f"}) for place in range(len(results))]
+    brought = [ToolResult(str(place), "find", results[place]) for place in reversed(range(len(results)))]
+    events = [*calls, *brought, TextDelta("So.")]
+    turn = Turn.from_events("yes", [*calls, *brought, Text("So.")], session_id="s", number=1)
+    writer = ChunkWriter(turn, None, None)
+    for index, event in enumerate(events):
+        event.index = index
+    chunks = [chunk.message for event in events for chunk in writer.feed(event)]
+    whole = added_up([*chunks, *(chunk.message for chunk in writer.finish())])  # type: ignore[misc]
+    assert outputs_of(whole) == results[::-1]
+    assert whole.response_metadata["sources"] == message_of(turn).response_metadata["sources"]
+
+
+def outputs_of(answer: AIMessage) -> list[Any]:
+    return [block.get("output") for block in answer.content_blocks if block["type"] == "server_tool_result"]
+
+
+def test_a_message_of_an_earlier_version_is_read_as_it_is() -> None:
+    passage = {"text": scripts.PASSAGE["content"], "tool_call_id": "c1"}
+    output = {"results": [scripts.PASSAGE]}
+    kept = [
+        {"type": "server_tool_result", "tool_call_id": "c1", "status": "success", "output": output},
+        {"type": "text", "index": 1, "start": 0},
+    ]
+    metadata = {"model_provider": "llama_cloud", "sources": [passage]}
+    answer = AIMessage("So.", additional_kwargs={"llama_cloud_blocks": kept}, response_metadata=metadata)
+    assert [block.get("output") for block in answer.content_blocks] == [output, None]
+
+
+@pytest.mark.parametrize("sources", [None, [], "redacted", [None], [{"tool_call_id": "c1"}]])
+def test_a_message_whose_sources_were_removed_can_still_be_read(model: ChatLlamaCloud, sources: Any) -> None:
+    answer = model.invoke("think, look, answer")
+    answer.response_metadata["sources"] = sources
+    (result,) = (block for block in answer.content_blocks if block["type"] == "server_tool_result")
+    assert result["output"]["results"][0]["metadata"] == scripts.PASSAGE["metadata"]
+    assert as_turns(answer)
 
 
 def test_text_without_its_markers_is_one_block() -> None:
