@@ -46,6 +46,7 @@ from ._errors import (
     TurnFailedError,
     UnprocessableEntityError,
 )
+from ._httpx import AsyncHttpClient, HttpClient, HttpTimeout
 from ._ledgers.memory import MemoryLedger
 from ._ledgers.postgres import PostgresLedger
 from ._ledgers.sqlite import SqliteLedger
@@ -84,6 +85,7 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "AnswerDraft",
     "AsyncChatClient",
     "AsyncChatSession",
+    "AsyncHttpClient",
     "AsyncTurnStream",
     "Attachment",
     "AuthenticationError",
@@ -101,6 +103,8 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "DEFAULT_RECOVERY_TIMEOUT",
     "Event",
     "Hold",
+    "HttpClient",
+    "HttpTimeout",
     "IndexSummary",
     "InternalServerError",
     "JobMetadata",
