@@ -4,13 +4,14 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 py
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 
-.PHONY: help demo docs test test-oldest live coverage lint types bench bench-quick bench-retrieval bench-answers profile notebooks screenshot wheel clean
+.PHONY: help demo docs test test-oldest test-httpx2 live coverage lint types bench bench-quick bench-retrieval bench-answers profile notebooks screenshot wheel clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    a first conversation, in this terminal, without a key'
 	@echo 'make test    every test'
 	@echo 'make test-oldest   the adapters with the oldest frameworks they support'
+	@echo 'make test-httpx2   the tests of the core with httpx2 in the place of httpx'
 	@echo 'make live    what is assumed of the service, seen on the one that LLAMA_CLOUD_API_KEY and LLAMA_CLOUD_INDEX_IDS lead to'
 	@echo 'make coverage      the core by its own tests: every line and branch, or it fails'
 	@echo 'make docs    the documentation as a site, in build/docs'
@@ -33,6 +34,9 @@ test: .venv/dev-installed
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest -W 'ignore::pydantic.warnings.UnsupportedFieldAttributeWarning' tests/langchain tests/llama_index
+
+test-httpx2: .venv/dev-installed
+	HTTP_LIBRARY=httpx2 $(BIN)/python -m pytest tests/core
 
 # A handful of short turns; what it makes, it deletes. RECORD=FILE keeps what came, without ids and keys; QUESTION=... is asked.
 live: .venv/dev-installed

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
-import httpx
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
@@ -28,6 +27,7 @@ from llama_cloud_chat import (
     ClientPair,
     ConverseOptions,
     Event,
+    HttpTimeout,
     Timeouts,
     Turn,
     TurnStream,
@@ -92,7 +92,7 @@ class ChatLlamaCloud(BaseChatModel):
             `response_metadata["skipped_index_ids"]`.
         keep_sessions: Whether sessions this model opens stay. If not, each is deleted once its answer is there,
             also after an error.
-        timeout: Seconds of silence to bear, or `Timeouts`, or an `httpx.Timeout`.
+        timeout: Seconds of silence to bear, or `Timeouts`, or an `httpx.Timeout` or `httpx2.Timeout`.
         max_retries: How often a request is repeated after its first time. A prompt is never asked twice.
         recovery_timeout: For how many seconds an answer whose stream broke is looked for in the session's history.
         freshness: After how many seconds a session must be read again, for another process may have moved it on.
@@ -128,7 +128,7 @@ class ChatLlamaCloud(BaseChatModel):
     session_id: str | None = None
     require_all_indexes: bool | None = None
     keep_sessions: bool = True
-    timeout: float | Timeouts | httpx.Timeout | None = None
+    timeout: float | Timeouts | HttpTimeout | None = None
     max_retries: int = DEFAULT_MAX_RETRIES
     recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT
     freshness: float = DEFAULT_FRESHNESS

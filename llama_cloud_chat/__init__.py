@@ -49,6 +49,7 @@ from ._errors import (
     TurnFailedError,
     UnprocessableEntityError,
 )
+from ._httpx import AsyncHttpClient, HttpClient, HttpTimeout
 from ._ledgers.memory import MemoryLedger
 from ._ledgers.postgres import PostgresLedger
 from ._ledgers.sqlite import SqliteLedger
@@ -87,6 +88,7 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "AnswerDraft",
     "AsyncChatClient",
     "AsyncChatSession",
+    "AsyncHttpClient",
     "AsyncTurnStream",
     "Attachment",
     "AuthenticationError",
@@ -105,6 +107,8 @@ __all__ = [  # noqa: RUF022  # by the alphabet
     "DEFAULT_RECOVERY_TIMEOUT",
     "Event",
     "Hold",
+    "HttpClient",
+    "HttpTimeout",
     "IndexSummary",
     "InternalServerError",
     "JobMetadata",

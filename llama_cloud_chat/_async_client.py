@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from pydantic import SecretStr
 
 from ._async_stream import AsyncTurnStream
@@ -22,6 +21,7 @@ from ._config import (
     check_id,
     make_config,
 )
+from ._httpx import AsyncHttpClient, HttpTimeout
 from ._session import operations
 from ._session.answers import IndexSummary, PresignedURL, SessionDetail, SessionSummary
 from ._session.conversation import Conversation, Message, Renderer
@@ -62,13 +62,14 @@ class AsyncChatClient(BaseClient):
         base_url: Where the service is; by default LLAMA_CLOUD_BASE_URL, else LlamaCloud in North America.
         project_id: The project; by default LLAMA_CLOUD_PROJECT_ID, else the key's default project.
         organization_id: The organisation; by default LLAMA_CLOUD_ORGANIZATION_ID, else the key's default one.
-        timeout: Seconds of silence to bear, or `Timeouts`, or an `httpx.Timeout`. By default 5 seconds to connect
-            and 60 seconds of silence.
+        timeout: Seconds of silence to bear, or `Timeouts`, or an `httpx.Timeout` or `httpx2.Timeout`. By default
+            5 seconds to connect and 60 seconds of silence.
         max_retries: How often a request is repeated after its first time.
         recovery_timeout: For how many seconds a turn whose stream broke is looked for in the session's history.
         max_event_bytes: The most that one event may hold.
         allow_http: Whether plain http may leave this machine.
-        http_client: An httpx client to use, with its own pool, proxies and certificates; it is not closed.
+        http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` to use, with its own pool, proxies and
+            certificates; it is not closed.
         max_prompt_chars: How many characters a prompt may hold, if you know; it is learnt from the service's refusal
             otherwise.
         long_prompts: What becomes of a question that is longer: `refuse` it, or tell it in `parts`, each of which
@@ -97,12 +98,12 @@ class AsyncChatClient(BaseClient):
         base_url: str | None = None,
         project_id: str | None = None,
         organization_id: str | None = None,
-        timeout: float | Timeouts | httpx.Timeout | None = None,
+        timeout: float | Timeouts | HttpTimeout | None = None,
         max_retries: int = DEFAULT_MAX_RETRIES,
         recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT,
         max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
         allow_http: bool = False,
-        http_client: httpx.AsyncClient | None = None,
+        http_client: AsyncHttpClient | None = None,
         max_prompt_chars: int | None = None,
         long_prompts: LongPrompts = "refuse",
         fold: Folder | None = None,
@@ -349,7 +350,8 @@ class AsyncChatClient(BaseClient):
     async def download(self, attachment: Attachment | PresignedURL) -> bytes:
         """Return the bytes of a page picture. The key does not go there.
 
-        httpx logs the address of every request at level INFO: whoever turns that on finds the signed address there.
+        httpx (or httpx2) logs the address of every request at level INFO: whoever turns that on finds the signed
+        address there.
 
         Args:
             attachment: The page picture, or its address.

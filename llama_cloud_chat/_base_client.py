@@ -10,6 +10,7 @@ from ._bulk.run import NOTES, Run, SessionPer
 from ._config import ClientConfig, check_index_ids
 from ._display import Displayable
 from ._errors import ConfigurationError
+from ._httpx import alike
 from ._ledgers.memory import MemoryLedger
 from ._session.answers import SessionDetail, SessionSummary
 from ._session.brake import Caution
@@ -168,10 +169,10 @@ class BaseClient:
 def _check_http_client(http_client: Any, kind: type[Any]) -> None:
     if http_client is None:
         return
-    if not isinstance(http_client, kind):
+    if not isinstance(http_client, alike(kind)):
         raise ConfigurationError(
             f"http_client must be an httpx.{kind.__name__}, not {type(http_client).__name__}: ChatClient takes an "
-            "httpx.Client, AsyncChatClient an httpx.AsyncClient."
+            "httpx.Client, AsyncChatClient an httpx.AsyncClient; httpx2's serve as well."
         )
     if http_client.is_closed:
         raise ConfigurationError("http_client is closed. Pass one that is open, and keep it open.")

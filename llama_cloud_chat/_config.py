@@ -18,6 +18,7 @@ import httpx
 from pydantic import SecretStr
 
 from ._errors import ConfigurationError
+from ._httpx import HttpTimeout
 
 if TYPE_CHECKING:
     from ._session.ledger import Ledger
@@ -129,9 +130,9 @@ class ClientConfig:
         return is_loopback(httpx.URL(self.base_url).host)
 
     @cached_property
-    def httpx_timeout(self) -> httpx.Timeout:
-        """What httpx knows of `timeout`."""
-        return self.timeout.as_httpx()
+    def httpx_timeout(self) -> dict[str, float | None]:
+        """What httpx knows of `timeout`, as it and httpx2 write it into a request."""
+        return self.timeout.as_httpx().as_dict()
 
     @property
     def scope(self) -> str:
@@ -187,7 +188,7 @@ def make_config(
     base_url: str | None = None,
     project_id: str | None = None,
     organization_id: str | None = None,
-    timeout: float | Timeouts | httpx.Timeout | None = None,
+    timeout: float | Timeouts | HttpTimeout | None = None,
     max_retries: int = DEFAULT_MAX_RETRIES,
     recovery_timeout: float = DEFAULT_RECOVERY_TIMEOUT,
     max_event_bytes: int = DEFAULT_MAX_EVENT_BYTES,
@@ -316,10 +317,10 @@ def _optional_id(name: str, value: str | None, variable: str) -> str | None:
     return check_id(name, value)
 
 
-def _check_timeout(timeout: float | Timeouts | httpx.Timeout | None) -> Timeouts:
+def _check_timeout(timeout: float | Timeouts | HttpTimeout | None) -> Timeouts:
     if timeout is None:
         return Timeouts()
-    if isinstance(timeout, httpx.Timeout):
+    if isinstance(timeout, HttpTimeout):
         timeout = Timeouts(connect=timeout.connect, idle=timeout.read, pool=timeout.pool)
     elif not isinstance(timeout, Timeouts):
         seconds = check_seconds("timeout", timeout)

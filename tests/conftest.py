@@ -7,6 +7,8 @@ import pytest
 from llama_cloud_chat._session.knowledge import SCOPES
 from llama_cloud_chat._session.limits import PROMPT_LIMITS
 
+from .support import http as _http  # noqa: F401  # which library this run speaks by
+
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:

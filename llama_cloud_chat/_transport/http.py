@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
 from llama_cloud_chat._config import ClientConfig, can_be_reached, is_loopback
 from llama_cloud_chat._errors import APIConnectionError, APITimeoutError, ConfigurationError, ProtocolError
+from llama_cloud_chat._httpx import alike, library_of
 from llama_cloud_chat._session.operations import Request
 from llama_cloud_chat._session.retry import Answer, Failed, read_body, reason_in
 from llama_cloud_chat._version import __version__
@@ -21,34 +22,34 @@ LOGGER = logging.getLogger("llama_cloud_chat")
 _USER_AGENT = f"llama-cloud-chat/{__version__}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
+Authenticate = Callable[[httpx.Request], httpx.Request]
 
-class BearerAuth(httpx.Auth):
-    """Puts the key into a request at the last moment, so that no frame or log holds it before.
+
+def bearer(config: ClientConfig) -> Authenticate:
+    """Return what puts the key into a request at the last moment, so that no frame or log holds it before.
 
     httpx takes the header away from redirects to another host.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
-        self._config = config
+    def authenticate(request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = f"Bearer {config.api_key.get_secret_value()}"
+        return request
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the header."""
-        request.headers["Authorization"] = f"Bearer {self._config.api_key.get_secret_value()}"
-        yield request
+    return authenticate
 
 
 def build_request(
     http: httpx.Client | httpx.AsyncClient, request: Request, config: ClientConfig
-) -> tuple[httpx.Request, httpx.Auth | None]:
+) -> tuple[httpx.Request, Authenticate | None]:
     """Return the request and what authenticates it.
 
     Answers are asked for as they are: a compressed stream would arrive in lumps.
     """
     headers = {"Accept": request.accept, "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
-    timeout = config.httpx_timeout
+    extensions = {"timeout": config.httpx_timeout}
     if request.is_foreign:
         _check_foreign_url(request.path, config)
-        foreign = http.build_request(request.method, request.path, timeout=timeout)
+        foreign = http.build_request(request.method, request.path, extensions=extensions)
         foreign.headers.pop("Authorization", None)
         return _with_headers(foreign, headers), None
     scope = {"organization_id": config.organization_id, "project_id": config.project_id}
@@ -58,9 +59,9 @@ def build_request(
         config.base_url + request.path,
         params=query or None,
         json=request.body,
-        timeout=timeout,
+        extensions=extensions,
     )
-    return _with_headers(built, headers), BearerAuth(config)
+    return _with_headers(built, headers), bearer(config)
 
 
 def _with_headers(request: httpx.Request, headers: dict[str, str]) -> httpx.Request:
@@ -102,17 +103,17 @@ def failure_of(error: httpx.HTTPError, config: ClientConfig) -> Failed:
     """Translate what httpx raised."""
     reason = f": {error}" if str(error) else f" ({type(error).__name__})"
     host = _host_of(error, config)
-    if isinstance(error, httpx.PoolTimeout):
+    if isinstance(error, alike(httpx.PoolTimeout)):
         message = (
             f"All connections were in use for {config.timeout.pool:g} seconds. Close streams that nobody reads, or "
             "pass http_client= with larger httpx.Limits."
         )
         return Failed(APITimeoutError(message), was_sent=False, is_final=True)
-    if isinstance(error, (httpx.TooManyRedirects, httpx.UnsupportedProtocol)):
+    if isinstance(error, alike(httpx.TooManyRedirects, httpx.UnsupportedProtocol)):
         failed = APIConnectionError(f"The request to {host} led nowhere{reason}. Check base_url.")
         return Failed(failed, was_sent=False, is_final=True)
-    was_sent = not isinstance(error, _NEVER_SENT)
-    if isinstance(error, httpx.TimeoutException):
+    was_sent = not isinstance(error, alike(*_NEVER_SENT))
+    if isinstance(error, alike(httpx.TimeoutException)):
         what = f"did not answer for {config.timeout.idle:g} seconds" if was_sent else "could not be reached in time"
         return Failed(APITimeoutError(f"{host} {what}. Try again, or pass a larger timeout."), was_sent)
     if was_sent:
@@ -142,7 +143,7 @@ def check_encoding(response: httpx.Response) -> bool:
     """
     names = {name.strip().lower() for name in response.headers.get("content-encoding", "").split(",")}
     names -= {"", "identity"}
-    if not names <= _known_encodings():
+    if not names <= _known_encodings(library_of(response)):
         raise ProtocolError(
             "The service, or a proxy before it, compresses answers in a way that cannot be read here "
             f"({', '.join(sorted(names))}), although it is asked not to. Turn that off for {response.request.url.host}."
@@ -151,14 +152,16 @@ def check_encoding(response: httpx.Response) -> bool:
 
 
 @cache
-def _known_encodings() -> frozenset[str]:
-    """Return what httpx can unpack, which depends on what is installed."""
-    with httpx.Client(transport=httpx.BaseTransport(), trust_env=False) as http:
+def _known_encodings(library: Any) -> frozenset[str]:
+    """Return what httpx, or httpx2, can unpack, which depends on what is installed."""
+    with library.Client(transport=library.BaseTransport(), trust_env=False) as http:
         return frozenset(name.strip() for name in http.headers["accept-encoding"].split(","))
 
 
-class Morsels(httpx.SyncByteStream, httpx.AsyncByteStream):
+class Morsels:
     """A compressed stream in pieces so small that what one unpacks to is small as well.
+
+    A library reads only what is of a kind of its own: see `in_morsels`.
 
     Attributes:
         is_over: Whether all of it was handed on.
@@ -197,8 +200,14 @@ def _cut(packet: bytes) -> Iterator[bytes]:
 
 def in_morsels(response: httpx.Response) -> Morsels:
     """Have a compressed response read in small pieces."""
-    response.stream = morsels = Morsels(response.stream)
+    morsels: Morsels = _morsels_of(library_of(response))(response.stream)
+    response.stream = cast("httpx.SyncByteStream", morsels)
     return morsels
+
+
+@cache
+def _morsels_of(library: Any) -> type[Any]:
+    return type("Morsels", (Morsels, library.SyncByteStream, library.AsyncByteStream), {})
 
 
 @contextlib.contextmanager
@@ -206,7 +215,7 @@ def unpacking(morsels: Morsels) -> Iterator[None]:
     """Say what is wrong with compressed bytes; that they broke off is said by what they hold."""
     try:
         yield
-    except httpx.DecodingError as error:
+    except alike(httpx.DecodingError) as error:
         if not morsels.is_over:
             raise ProtocolError(f"The service's answer is compressed, and broken: {error}.") from None
 

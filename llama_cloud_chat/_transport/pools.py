@@ -24,6 +24,7 @@ import httpx
 
 from llama_cloud_chat._errors import ConfigurationError
 from llama_cloud_chat._fork import FreshInChild
+from llama_cloud_chat._httpx import alike
 
 from .line import lead_nowhere
 
@@ -178,7 +179,7 @@ def _naming_the_environment() -> Iterator[None]:
             "The environment names a SOCKS proxy (ALL_PROXY, HTTPS_PROXY or HTTP_PROXY), which httpx needs a package "
             "for: pip install 'httpx[socks]'. Or name another proxy, or pass http_client=."
         ) from None
-    except (ValueError, httpx.InvalidURL):  # not quoted: it may hold a password
+    except alike(ValueError, httpx.InvalidURL):  # not quoted: it may hold a password
         raise ConfigurationError(
             "The environment's proxy settings cannot be used. ALL_PROXY, HTTPS_PROXY and HTTP_PROXY must be addresses "
             "such as http://proxy:3128, and NO_PROXY must hold names and single addresses, no networks of IPv6. "

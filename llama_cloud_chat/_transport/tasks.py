@@ -17,11 +17,12 @@ import httpx
 from llama_cloud_chat._config import ClientConfig
 from llama_cloud_chat._errors import ChatError, ConfigurationError, ProtocolError
 from llama_cloud_chat._fork import FreshInChild
+from llama_cloud_chat._httpx import alike
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
 from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
 from llama_cloud_chat._session.operations import Operation, Request
-from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
+from llama_cloud_chat._session.retry import Answer, Failed, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
 
 from .http import (
@@ -111,7 +112,7 @@ class AsyncTransport:
         """
         try:
             return await self._connections.read(await self._connections.open(request))
-        except httpx.HTTPError as error:
+        except alike(httpx.HTTPError) as error:
             return failure_of(error, self._config)
 
     def open_stream(self, request: Request, line: Line, turn: Turn) -> AsyncPromptStream:
@@ -160,10 +161,10 @@ class AsyncPromptStream:
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
         answer = await self._ask()
-        if isinstance(answer, httpx.Response):
-            await self._begin(answer)
-        else:
+        if isinstance(answer, (Answer, Failed)):
             self.outcome = answer
+        else:
+            await self._begin(answer)
         return self._packets
 
     async def _ask(self) -> httpx.Response | Outcome:
@@ -172,7 +173,7 @@ class AsyncPromptStream:
         try:
             response = await self._connections.open(self._request)
             return response if response.status_code == 200 else await self._connections.read(response)
-        except httpx.HTTPError as error:
+        except alike(httpx.HTTPError) as error:
             return failure_of(error, self._connections.config)
         finally:
             self._line.wake = wake
@@ -197,13 +198,13 @@ class AsyncPromptStream:
                 await self._drain(self._response)
         finally:
             await self._connections.hang_up(self._response)
-        if isinstance(error, httpx.HTTPError):
+        if isinstance(error, alike(httpx.HTTPError)):
             self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
             return True
         return False
 
     async def _drain(self, response: httpx.Response) -> None:
-        with _watching(response), contextlib.suppress(httpx.HTTPError):
+        with _watching(response), contextlib.suppress(*alike(httpx.HTTPError)):
             async for _ in self._packets:
                 pass
 
@@ -316,7 +317,7 @@ class AsyncConnections(FreshInChild):
         try:
             async for chunk in packets:
                 body.add(chunk)
-        except httpx.HTTPError:
+        except alike(httpx.HTTPError):
             if response.is_success:
                 raise
         finally:
@@ -330,10 +331,9 @@ class AsyncConnections(FreshInChild):
         if not may_say_why(response):
             await self.hang_up(response)
             return None
-        try:
+        with contextlib.suppress(ProtocolError, *alike(httpx.HTTPError)):
             return await self.read(response, is_error=True)
-        except (httpx.HTTPError, ProtocolError):
-            return None
+        return None
 
     async def packets(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """Return the bytes of an answer, as they come; it is hung up if they cannot be read.

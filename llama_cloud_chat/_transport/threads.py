@@ -13,11 +13,12 @@ import httpx
 
 from llama_cloud_chat._config import ClientConfig
 from llama_cloud_chat._errors import ChatError, ConfigurationError, ProtocolError
+from llama_cloud_chat._httpx import alike
 from llama_cloud_chat._session.clock import Clock
 from llama_cloud_chat._session.exchange import StreamEnded
 from llama_cloud_chat._session.flows import Command, Consult, Flow, Send, Wait, call
 from llama_cloud_chat._session.operations import Operation, Request
-from llama_cloud_chat._session.retry import Answer, Outcome, RetryPolicy
+from llama_cloud_chat._session.retry import Answer, Failed, Outcome, RetryPolicy
 from llama_cloud_chat._turn.turn import Turn
 
 from .http import (
@@ -104,7 +105,7 @@ class Transport:
         """
         try:
             return self._connections.read(self._connections.open(request))
-        except httpx.HTTPError as error:
+        except alike(httpx.HTTPError) as error:
             return failure_of(error, self._config)
 
     def open_stream(self, request: Request, line: Line, turn: Turn) -> PromptStream:
@@ -150,10 +151,10 @@ class PromptStream:
 
     def __enter__(self) -> Iterator[bytes]:
         answer = self._ask()
-        if isinstance(answer, httpx.Response):
-            self._begin(answer)
-        else:
+        if isinstance(answer, (Answer, Failed)):
             self.outcome = answer
+        else:
+            self._begin(answer)
         return self._packets
 
     def _ask(self) -> httpx.Response | Outcome:
@@ -161,7 +162,7 @@ class PromptStream:
         try:
             response = self._connections.open(self._request)
             return response if response.status_code == 200 else self._connections.read(response)
-        except httpx.HTTPError as error:
+        except alike(httpx.HTTPError) as error:
             return failure_of(error, self._connections.config)
 
     def _begin(self, response: httpx.Response) -> None:
@@ -182,13 +183,13 @@ class PromptStream:
                 self._drain(self._response)
         finally:
             self._connections.hang_up(self._response)
-        if isinstance(error, httpx.HTTPError):
+        if isinstance(error, alike(httpx.HTTPError)):
             self.outcome = StreamEnded(failure_of(error, self._connections.config).error)
             return True
         return False
 
     def _drain(self, response: httpx.Response) -> None:
-        with WATCHDOG.watching(response), contextlib.suppress(httpx.HTTPError):
+        with WATCHDOG.watching(response), contextlib.suppress(*alike(httpx.HTTPError)):
             for _ in self._packets:
                 pass
 
@@ -248,7 +249,7 @@ class Connections:
         try:
             for chunk in packets:
                 body.add(chunk)
-        except httpx.HTTPError:
+        except alike(httpx.HTTPError):
             if response.is_success:
                 raise
         finally:
@@ -262,10 +263,9 @@ class Connections:
         if not may_say_why(response):
             self.hang_up(response)
             return None
-        try:
+        with contextlib.suppress(ProtocolError, *alike(httpx.HTTPError)):
             return self.read(response, is_error=True)
-        except (httpx.HTTPError, ProtocolError):
-            return None
+        return None
 
     def packets(self, response: httpx.Response) -> Iterator[bytes]:
         """Return the bytes of an answer, as they come; it is hung up if they cannot be read.

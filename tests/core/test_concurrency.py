@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
 import pytest
 
 from llama_cloud_chat import (
@@ -26,6 +25,7 @@ from llama_cloud_chat._session.knowledge import KnownSessions
 from llama_cloud_chat._session.queue import Ticket, TurnQueue, current_owner
 
 from ..support.clients import KEY, FakeClock, make_client
+from ..support.http import httpx
 from ..support.server import PATIENCE, Gate, Step
 from ..support.service import ChatService, Held, Play
 from ..support.turns import said

@@ -9,7 +9,6 @@ import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, Message, SessionBusyError, TextDelta, Turn
@@ -24,6 +23,7 @@ from llama_cloud_chat._session.settling import Settling
 from llama_cloud_chat._transport.line import shut_down
 
 from ..support.clients import make_client
+from ..support.http import httpx
 from ..support.service import ChatService
 
 URL = "http://127.0.0.1:1"

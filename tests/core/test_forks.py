@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from llama_cloud_chat import ConfigurationError, Message, _fork
 from llama_cloud_chat._transport.line import lead_nowhere
 from llama_cloud_chat._transport.pools import _PARENTS, Pools, _GivenClients
 
+from ..support.http import httpx
 from ..support.service import ChatService, Held
 from ..support.turns import said
 
@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent.parent
 BEGIN = """
 import asyncio, faulthandler, gc, multiprocessing, os, sys, threading, time, warnings
 faulthandler.dump_traceback_later(50, exit=True)
-import httpx
 from llama_cloud_chat import *
+from tests.support.http import httpx
 from tests.support.server import Gate
 from tests.support.service import ChatService, Held, Play
 from tests.support.turns import said

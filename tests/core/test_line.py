@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from llama_cloud_chat._transport import line
 from llama_cloud_chat._transport.line import Watchdog
+
+from ..support.http import httpx
 
 
 class Wire:

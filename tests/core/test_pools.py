@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from llama_cloud_chat import APITimeoutError, AsyncChatClient, ChatClient, ChatError, Stop, Timeouts
 from llama_cloud_chat._transport.pools import STREAMS_PER_POOL, Pools
 
 from ..support.clients import make_client
+from ..support.http import httpx
 from ..support.server import CHUNKED, Cut, Gate, head, plain
 from ..support.service import ChatService, Held, Play
 from ..support.turns import message, said

@@ -11,7 +11,6 @@ import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -35,6 +34,7 @@ from llama_cloud_chat import __all__ as names
 from llama_cloud_chat._config import make_config
 
 from ..support.clients import KEY
+from ..support.http import httpx
 from ..support.server import CHUNKED, Cut, Gate, ScriptedServer, Step, chunk, head, in_json, plain
 from ..support.service import ChatService, Play
 from ..support.turns import RECORDED, message, segment, stop

@@ -36,6 +36,7 @@ PACKAGE = Path(llama_cloud_chat.__file__).parent
 DOCUMENTED = {
     "AsyncChatClient", "AsyncChatSession", "AsyncTurnStream", "ChatClient", "ChatSession", "TurnStream",
     "ClientConfig", "ClientPair", "Timeouts", "Anchor", "ConverseOptions", "Message", "media_mark", "render_transcript",
+    "AsyncHttpClient", "HttpClient", "HttpTimeout",
     "DEFAULT_FRESHNESS", "DEFAULT_MAX_EVENT_BYTES", "DEFAULT_MAX_RETRIES", "DEFAULT_RECOVERY_TIMEOUT",
     "Attachment", "Event", "Stop", "Text", "TextDelta", "Thinking", "ThinkingDelta", "ToolCall", "ToolResult",
     "UnknownEvent", "Usage", "UserInput", "Source", "ToolRun", "Turn",
@@ -73,8 +74,7 @@ def test_every_module_of_the_core_is_private() -> None:
 
 def asynchronous(text: str) -> str:
     """Return what the twin's names and annotations must be."""
-    text = re.sub(r"\b(ChatClient|ChatSession|TurnStream|Transport|Iterator|Generator)\b", r"Async\1", text)
-    return text.replace("httpx.Client", "httpx.AsyncClient")
+    return re.sub(r"\b(ChatClient|ChatSession|HttpClient|TurnStream|Transport|Iterator|Generator)\b", r"Async\1", text)
 
 
 RENAMED = {"close": "aclose", "as_async": "as_sync"}

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from llama_cloud_chat import (
@@ -33,6 +32,7 @@ from llama_cloud_chat._transport.line import Line
 from llama_cloud_chat._transport.tasks import Nothing, _OfSharedLine, _Unpacked
 
 from ..support.clients import KEY, FakeClock, make_client
+from ..support.http import httpx
 from ..support.server import CHUNKED, PATIENCE, Cut, Gate, ScriptedServer, chunk, head, in_json, plain
 from ..support.service import ChatService, Held, Play
 from ..support.turns import RECORDED, message, messages, said

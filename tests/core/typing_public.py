@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -48,6 +49,14 @@ def use(client: ChatClient, session: ChatSession) -> None:
     ChatClient("key", base_url="u", project_id="p", organization_id="o", timeout=3, max_retries=1)
     ChatClient(SecretStr("key"), timeout=Timeouts(total=3), http_client=httpx.Client(), allow_http=True)
     ChatClient(timeout=httpx.Timeout(3), recovery_timeout=3, max_event_bytes=1)
+    if sys.version_info >= (3, 11):
+        import httpx2
+
+        ChatClient(timeout=httpx2.Timeout(3), http_client=httpx2.Client())
+        AsyncChatClient(timeout=httpx2.Timeout(3), http_client=httpx2.AsyncClient())
+        ChatClient(http_client=httpx2.AsyncClient())  # type: ignore[arg-type]
+    ChatClient(http_client=httpx.AsyncClient())  # type: ignore[arg-type]
+    AsyncChatClient(http_client=httpx.Client())  # type: ignore[arg-type]
     assert_type(client.config, ClientConfig)
     assert_type(client.config.api_key, SecretStr)
     assert_type(client.as_async(), AsyncChatClient)

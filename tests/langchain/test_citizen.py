@@ -70,6 +70,13 @@ def test_timeouts_can_be_given_in_detail() -> None:
     assert foreign._clients.client.config.timeout.idle == 3.0
 
 
+def test_a_timeout_of_httpx2_s_serves_as_well() -> None:
+    httpx2 = pytest.importorskip("httpx2", reason="httpx2 needs Python 3.11")
+    model = ChatLlamaCloud(api_key=SecretStr(KEY), timeout=httpx2.Timeout(3.0))
+    assert model._clients.client.config.timeout.idle == 3.0
+    assert pickle.loads(pickle.dumps(model)).timeout == httpx2.Timeout(3.0)
+
+
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
         ChatLlamaCloud()
