@@ -11,6 +11,7 @@ _PACKAGES = {
     "llama-index": ("llama_index",),
     "local": ("fastapi", "PIL", "pypdfium2", "regex", "sse_starlette", "starlette", "uvicorn"),
     "notebook": ("jinja2", "markdown_it", "markupsafe", "nh3"),
+    "parquet": ("pyarrow",),
     "cli": ("prompt_toolkit", "rich", "tomli", "typer"),
 }
 
