@@ -11,7 +11,8 @@ _PACKAGES = {
     "llama-index": ("llama_index",),
     "local": ("fastapi", "PIL", "pypdfium2", "regex", "sse_starlette", "starlette", "uvicorn"),
     "notebook": ("jinja2", "markdown_it", "markupsafe", "nh3"),
-    "ray": ("pyarrow", "ray"),
+    "parquet": ("pyarrow",),
+    "ray": ("ray",),
     "cli": ("prompt_toolkit", "rich", "tomli", "typer"),
 }
 

@@ -35,6 +35,8 @@ _LEFT, _RIGHT = (10, 430), (476, 230)
 """Where the two towers stand, and how wide they are: the core and what uses it, the embedded service."""
 _LANES = (458, 466, 450, 462, 454)
 """Where between them arrows go down."""
+_WIDE = {f"{CORE}._session": 2.5}
+"""What takes more room in its row than its neighbours: most of what stands above leads there."""
 _MARGIN, _GAP, _LINE, _CHARACTER = 10, 26, 19, 7.4
 _DOWN = "m-5,-7 l5,7 l5,-7"
 # In a page the colours are the page's; a picture that stands alone (as on GitHub) brings its own.
@@ -82,7 +84,8 @@ def read() -> list[Box]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     contracts = [contract for contract in settings["contracts"] if contract["type"] == "layers"]
     top, *above = _layers(contracts, "")
-    floors = [layer for layer in _layers(contracts, CORE) if layer not in (top, *above, [LOCAL])]
+    elsewhere = {LOCAL, *top, *(name for layer in above for name in layer)}
+    floors = [layer for layer in _layers(contracts, CORE) if elsewhere.isdisjoint(layer)]
     wings = _layers(contracts, LOCAL)
     folders = _folders(floors)
     face, ground = (
@@ -186,11 +189,13 @@ def _tower(layers: list[list[str]], x: float, width: float) -> dict[str, Box]:
 
 
 def _row(names: list[str], row: int, x: float, width: float) -> dict[str, Box]:
-    each = (width - 12 * (len(names) - 1)) / len(names)
-    return {
-        name: Box(_label(name), _beginning(name), row, x + number * (each + 12), each)
-        for number, name in enumerate(names)
-    }
+    shares = [_WIDE.get(name, 1) for name in names]
+    share = (width - 12 * (len(names) - 1)) / sum(shares)
+    boxes = {}
+    for number, name in enumerate(names):
+        left = x + share * sum(shares[:number]) + 12 * number
+        boxes[name] = Box(_label(name), _beginning(name), row, left, share * shares[number])
+    return boxes
 
 
 def _imports(graph: grimp.ImportGraph, held: dict[str, str]) -> dict[str, set[str]]:

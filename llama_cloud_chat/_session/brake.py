@@ -14,6 +14,7 @@ only read, which wait as well.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from .retry import Answer, Failed, backoff, retry_after, was_refused
 
 T = TypeVar("T")
 
+_LOGGER = logging.getLogger("llama_cloud_chat")
 LONGEST_OUTAGE = 900.0
 """For how many seconds a service that is away is waited for."""
 _GATEWAY = {502, 503, 504}
@@ -73,6 +75,7 @@ class Brake:
                 self._away_since = None
             elif self._away_since is None:
                 self._away_since = now
+                _LOGGER.warning("The service is not there; it is waited for.")
             if hindrance is None:
                 self._pauses = 0
                 return False
@@ -81,8 +84,10 @@ class Brake:
             if now >= self._until:  # else others have met the same before
                 self._pauses += 1
                 self._until = now + backoff(self._pauses, self.clock.jitter())
-            if isinstance(outcome, Answer):
-                self._until = max(self._until, now + (retry_after(outcome.headers, self.clock.time()) or 0.0))
+            wanted = retry_after(outcome.headers, self.clock.time()) if isinstance(outcome, Answer) else None
+            if wanted is not None and now + wanted > self._until:
+                self._until = now + wanted
+                _LOGGER.info("The service wants to be left alone for %.0f seconds.", wanted)
             return False
 
 

@@ -86,6 +86,13 @@ class Format(str, Enum):
     json = "json"
 
 
+class SessionPer(str, Enum):
+    """What has a session of its own when many questions are asked."""
+
+    question = "question"
+    row_group = "row-group"
+
+
 def run() -> None:
     """Run the command line: 2 if what was given cannot work, 1 if the service failed, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
@@ -244,6 +251,70 @@ def chat(
         goes_on=_check_goes_on(goes_on, session, connection),
         plain=plain,
     )
+
+
+@app.command()
+@with_connection
+def bulk(
+    connection: Connection,
+    questions: Annotated[
+        Path, typer.Argument(metavar="QUESTIONS", help="JSONL or CSV with `question`, and perhaps `id` and `group`.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="ANSWERS", help="The file to write: .jsonl, .csv or .parquet. One that is there goes on."),
+    ],
+    index: Indexes = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="What to write beside id, question and error; also fields of the questions, as FIELD or NAME=FIELD.",
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many questions are asked at once.")] = 8,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask no more than the first so many.")] = None,
+    session_per: Annotated[
+        SessionPer,
+        typer.Option(help="A session for each question; or for questions of one `group` that follow each other."),
+    ] = SessionPer.question,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask those anew that failed.")] = False,
+    max_prompt_chars: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many characters a question may hold, if you know; checked beforehand."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page to look through the answers, too.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="ANSWERS", help="With --report, another run's output to show beside.")
+    ] = None,
+    docs: Docs = None,
+    model: Model = None,
+) -> None:
+    """Ask many questions from a file, each once, whatever dies in the middle.
+
+    Run again, it goes on where it was. Ctrl-C finishes what runs.
+    The exit code is 0 if all were answered, 1 if some failed, 2 if it could not start.
+    """
+    from ._bulk import BulkOptions, run_bulk  # noqa: PLC0415
+
+    options = BulkOptions(
+        questions,
+        out,
+        index or [],
+        None if columns is None else columns.split(","),
+        concurrency,
+        limit,
+        session_per.value,
+        retry_failed,
+        max_prompt_chars,
+        report,
+        compare,
+    )
+    code = run_bulk(replace(connection, docs=docs or None, model=model), options)
+    if code:
+        raise typer.Exit(code)
 
 
 @sessions_app.command("list")
