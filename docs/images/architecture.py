@@ -84,8 +84,8 @@ def read() -> list[Box]:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     contracts = [contract for contract in settings["contracts"] if contract["type"] == "layers"]
     top, *above = _layers(contracts, "")
-    elsewhere = {LOCAL, *top, *(name for layer in above for name in layer)}
-    floors = [layer for layer in _layers(contracts, CORE) if elsewhere.isdisjoint(layer)]
+    shown = {name for layer in (top, *above, [LOCAL]) for name in layer}
+    floors = [layer for layer in _layers(contracts, CORE) if not shown.issuperset(layer)]
     wings = _layers(contracts, LOCAL)
     folders = _folders(floors)
     face, ground = (

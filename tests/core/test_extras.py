@@ -9,7 +9,13 @@ from llama_cloud_chat._extras import MissingExtraError, needing
 
 @pytest.mark.parametrize(
     ("package", "extra"),
-    [("nh3", "notebook"), ("fastapi.routing", "local"), ("typer", "cli"), ("llama_index.core", "llama-index")],
+    [
+        ("nh3", "notebook"),
+        ("fastapi.routing", "local"),
+        ("typer", "cli"),
+        ("llama_index.core", "llama-index"),
+        ("pyarrow", "ray"),
+    ],
 )
 def test_who_needs_it_and_what_to_install_is_one_sentence_each(package: str, extra: str) -> None:
     with pytest.raises(MissingExtraError) as caught, needing("Views need"):

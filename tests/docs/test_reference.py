@@ -23,6 +23,7 @@ PACKAGES = [
     "llama_cloud_chat",
     "llama_cloud_chat.local",
     "llama_cloud_chat.notebook",
+    "llama_cloud_chat.ray",
     "langchain_ext",
     "llama_index_ext",
 ]
