@@ -93,6 +93,14 @@ class Browser:
 
     def look(self, url: str, *, width: int = 1200, height: int = 900, dark: bool = False, sharp: bool = False) -> None:
         """Open a page in a window of that size, in the light or the dark theme, on a plain or a sharp screen."""
+        self.resize(width=width, height=height, sharp=sharp)
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._command("Emulation.setEmulatedMedia", features=[theme])
+        self.driver.get_log("performance")
+        self.driver.get(url)
+
+    def resize(self, *, width: int, height: int, sharp: bool = False) -> None:
+        """Give the window that size."""
         self._command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -100,10 +108,6 @@ class Browser:
             deviceScaleFactor=1.5 if sharp else 1,
             mobile=False,
         )
-        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._command("Emulation.setEmulatedMedia", features=[theme])
-        self.driver.get_log("performance")
-        self.driver.get(url)
 
     def run(self, script: str) -> Any:
         """Run a piece of JavaScript in the page; returns what it returns."""

@@ -1,40 +1,72 @@
-"""Takes the README's picture of a turn: `python -m tests.notebooks.screenshot`."""
+"""Takes the picture of a turn in JupyterLab that the README and the documentation show: `make screenshot`."""
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from pathlib import Path
 
-from llama_cloud_chat import ChatClient
-from llama_cloud_chat.local import LocalService
-from llama_cloud_chat.notebook import to_html
+from PIL import Image
+
 from notebooks import run
 
-from .browser import MISSING, PageServer, open_browser
+from .browser import MISSING, open_browser
+from .lab import open_lab
 
 WHERE = Path(__file__).parents[2] / "docs" / "images" / "transcript.png"
-QUESTION = "How long do two lithium batteries last?"
+SETUP = f"""
+from llama_cloud_chat import ChatClient
+from llama_cloud_chat.local import LocalService
+from llama_cloud_chat.notebook import show
+
+service = LocalService({str(run.FOLDER / "documents")!r}).start()
+client = ChatClient(service.api_key, base_url=service.base_url)
+session = client.create(service.index_ids)
+"""
+CELL = 'turn = show(session.stream("How long do two lithium batteries last?"), thumbnails=True)'
+CELL_SELECTOR = ".jp-Notebook .jp-Cell:nth-child(2)"
+_HAS_PICTURES = "[...output.querySelectorAll('img')].some(each => each.complete && each.naturalWidth)"
+# A notebook has little room, and this picture none for what is not the cell.
+_TIDY = """
+    document.activeElement.blur();
+    for (const each of document.querySelectorAll(".jp-Collapser, .jp-cell-toolbar, .jp-Toolbar")) each.remove();
+    document.querySelectorAll(".jp-Notebook .jp-Cell")[1].querySelector(".jp-InputArea-prompt").textContent = "[1]:";"""
 
 
-def make_page(question: str = QUESTION) -> str:
-    """Return the page of a turn over the notebooks' documents, with pictures."""
+_PLACE = f"JSON.stringify(output.closest({CELL_SELECTOR!r}).getBoundingClientRect())"
+
+
+def take(width: int = 1000) -> bytes:
+    """Return the picture, as a PNG of 256 colours."""
     with (
-        LocalService(run.FOLDER / "documents") as service,
-        ChatClient(service.api_key, base_url=service.base_url) as client,
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as profile,
+        open_browser(Path(profile)) as browser,
+        open_lab(browser, Path(folder), [SETUP, CELL]) as lab,
+        tempfile.TemporaryDirectory() as taken,
     ):
-        turn = client.create(service.index_ids).ask(question)
-        return to_html(turn, standalone=True, client=client, thumbnails=3)
+        lab.run_cells()
+        lab.wait_for(1, _HAS_PICTURES)
+        browser.run("window.jupyterapp.shell.collapseLeft(); window.jupyterapp.shell.collapseRight()")
+        browser.resize(width=width, height=1400, sharp=True)
+        browser.run(_TIDY)
+        places = [""]
+        # JupyterLab lays itself out some time after its window has changed.
+        lab.wait(lambda: places.append(lab.output(1, _PLACE)) or (len(places) > 10 and len(set(places[-10:])) == 1))
+        picture = Path(taken) / "cell.png"
+        browser.photograph(picture, CELL_SELECTOR)
+        file = io.BytesIO()
+        colours = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        colours.save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def main() -> None:
     """Take the picture and save it."""
     if MISSING:
         sys.exit(f"The picture {MISSING}")
-    WHERE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile, PageServer() as server, open_browser(Path(profile)) as browser:
-        browser.look(server.add("/", make_page()), width=840, sharp=True)
-        browser.photograph(WHERE)
+    WHERE.write_bytes(take())
     print(f"{WHERE} is {WHERE.stat().st_size // 1000} kB large.")
 
 
