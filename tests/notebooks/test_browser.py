@@ -9,8 +9,9 @@ import pytest
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from selenium.webdriver.common.keys import Keys
 
-from llama_cloud_chat import ChatClient, SessionDetail, Turn
+from llama_cloud_chat import ChatClient, SessionDetail, Stop, Text, Turn
 from llama_cloud_chat.local import LocalService
 from llama_cloud_chat.notebook import to_html
 from notebooks import run
@@ -90,6 +91,37 @@ def test_page_pictures_have_pixels(browser: Browser, server: PageServer) -> None
         assert picture["width"] > 100
         assert picture["colours"] > 20
         assert picture["seen"]
+
+
+def test_a_picture_opens_in_full_and_closes_again(browser: Browser, server: PageServer) -> None:
+    browser.look(server.add("/notebook", notebook_page()))
+    width = "return document.querySelector('.lcc img').getBoundingClientRect().width"
+    assert browser.run(width) <= 150
+    summary = browser.driver.find_element("css selector", ".lcc-picture summary")
+    summary.send_keys(Keys.ENTER)
+    assert browser.run(width) > 600
+    summary.click()
+    assert browser.run(width) <= 150
+
+
+@pytest.mark.parametrize("kind", ["notebook", "page"])
+def test_tables_do_not_break_words(browser: Browser, server: PageServer, kind: str) -> None:
+    words = ["Geschäftsführungsmitglieder", "Reimbursement", "Vorstandsgenehmigungsverfahren", "$1,000,000"]
+    turn = Turn.from_events("Who?", [Text(f"|a|b|c|d|\n|-|-|-|-|\n|{'|'.join(words)}|"), Stop()])
+    page = in_a_notebook(to_html(turn)) if kind == "notebook" else to_html(turn, standalone=True)
+    browser.look(server.add("/table", page), width=NARROW)
+    lines = browser.run(
+        """return [...document.querySelectorAll(".lcc :is(th, td)")].map(cell => {
+            const words = document.createRange();
+            words.selectNodeContents(cell);
+            return words.getClientRects().length;
+        })"""
+    )
+    assert lines == [1] * 8
+    # The table scrolls, and nothing around it does.
+    assert browser.run("return document.documentElement.scrollWidth") <= NARROW
+    table = "document.querySelector('.lcc table')"
+    assert browser.run(f"return {table}.scrollWidth > {table}.clientWidth")
 
 
 def test_a_notebook_asks_for_nothing(browser: Browser, server: PageServer) -> None:
