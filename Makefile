@@ -16,7 +16,7 @@ help:
 	@echo 'make coverage      the core by its own tests: every line and branch, or it fails'
 	@echo 'make docs    the documentation as a site, in build/docs'
 	@echo 'make lint    style, formatting, types, and which module may import which'
-	@echo 'make types   types alone'
+	@echo 'make types   types alone, also as a program of a user sees them'
 	@echo 'make bench   how much time and memory all this takes, beside its peers (bench-quick: in a few minutes)'
 	@echo 'make profile   where each hot path spends its time'
 	@echo 'make bench-retrieval   how often the embedded service finds what was asked for'
@@ -57,6 +57,7 @@ lint: types
 
 types: .venv/dev-installed
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
 	$(BIN)/basedpyright
 
 bench: .venv/bench-installed

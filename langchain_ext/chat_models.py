@@ -120,7 +120,8 @@ class ChatLlamaCloud(BaseChatModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    llama_cloud_api_key: SecretStr | None = Field(default=None, alias="api_key")
+    # Text is for type checkers, which know nothing of pydantic's conversions; what is stored is a secret.
+    llama_cloud_api_key: SecretStr | str | None = Field(default=None, alias="api_key", union_mode="left_to_right")
     base_url: str | None = None
     project_id: str | None = None
     organization_id: str | None = None
@@ -171,7 +172,8 @@ class ChatLlamaCloud(BaseChatModel):
     @property
     def api_key(self) -> SecretStr | None:
         """The key; None where the model came from a pickle, which leaves it behind."""
-        return self.llama_cloud_api_key
+        key = self.llama_cloud_api_key
+        return SecretStr(key) if isinstance(key, str) else key
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

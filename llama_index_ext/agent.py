@@ -96,7 +96,9 @@ class LlamaCloudAgent(BaseWorkflowAgent):
     A run goes on where its messages say, else where its `Context` says, else in the session `session_id=`, else in a
     new one. A Context keeps the conversation as plain data, which survives `to_dict` and `from_dict`: a second run from
     the same place forks, and a session that is gone is no dead end. `run(..., key=)` names a question: under one key it
-    is asked once. The output of a run has its `source_nodes`, and so has the `raw_output` of each tool's result.
+    is asked once. A run of an `AgentWorkflow` is named by its request,
+    `ChatMessage(..., additional_kwargs={"question_key": ...})`: each agent is then asked its first question once, its
+    second, and so on. The output of a run has its `source_nodes`, and so has the `raw_output` of each tool's result.
 
     Args:
         name: What other agents call it.
@@ -312,7 +314,8 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         stands = any(message.is_anchor for message in to_core(messages))
         conversation = Conversation(session_id=None if stands else self._first_session_id)
         asked = next(one for one in reversed(messages) if one.role == MessageRole.USER)
-        options: ConverseOptions = {**self._options, "key": await ctx.store.get(_KEY, default=None)}
+        key = _key_in(messages, asked, str(self.name)) or await ctx.store.get(_KEY, default=None)
+        options: ConverseOptions = {**self._options, "key": key}
         trace = trace_turn(self, asked, callbacks=self.llm.callback_manager, is_streaming=self.streaming)
         return LiveTurn(self._clients, conversation, messages, options, trace)
 
@@ -414,6 +417,18 @@ def _pattern(notice: str) -> re.Pattern[str]:
     for name in ("to_agent", "reason"):
         escaped = escaped.replace(re.escape(f"{{{name}}}"), ".*")
     return re.compile(escaped or r"(?!)", re.DOTALL)
+
+
+def _key_in(messages: Sequence[ChatMessage], asked: ChatMessage, name: str) -> str | None:
+    """Return what a question is called by the message that asks it.
+
+    A run of several agents is one request and many questions: each agent's first one, its second, and so on.
+    """
+    named = [place for place, one in enumerate(messages) if _KEY in one.additional_kwargs]
+    if not named or messages[named[-1]].content != asked.content:
+        return None
+    answered = sum(anchor_of(one).session_id is not None for one in messages[named[-1] :])
+    return f"{messages[named[-1]].additional_kwargs[_KEY]}/{name}/{answered + 1}"
 
 
 def _with_request(messages: list[ChatMessage], request: str | None) -> list[ChatMessage]:

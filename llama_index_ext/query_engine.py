@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import AsyncStreamingResponse, PydanticResponse, Response, StreamingResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.prompts.mixin import PromptMixinType
-from llama_index.core.schema import QueryBundle
+from llama_index.core.schema import QueryBundle, QueryType
 from pydantic import BaseModel
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, ClientPair, ConfigurationError, ConverseOptions
@@ -22,7 +22,22 @@ from ._messages import user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
 from ._structured import output_of, structured_response
-from ._tracing import trace_turn
+from ._tracing import trace_turn, untraced
+
+
+class _NamedQuery(QueryBundle):
+    """A question under a key."""
+
+    key: str
+
+
+def _named(query: QueryType, key: str | None) -> QueryType:
+    if key is None:
+        return query
+    bundle = QueryBundle(query) if isinstance(query, str) else query
+    named = _NamedQuery(**vars(bundle))
+    named.key = key
+    return named
 
 
 class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
@@ -99,6 +114,34 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
     def _get_prompt_modules(self) -> PromptMixinType:
         return {}
 
+    @untraced  # the base class traces it already
+    def query(
+        self, str_or_query_bundle: QueryType, *, key: str | None = None
+    ) -> Response | StreamingResponse | PydanticResponse:
+        """Ask, and wait for the answer; with `streaming`, for its first text.
+
+        Args:
+            str_or_query_bundle: The question.
+            key: What the question is called. Under one key it is asked once, however often this is called.
+
+        Returns:
+            A `LlamaCloudResponse`, with `streaming` a `LlamaCloudStreamingQuery`, with `output_cls` a
+            `PydanticResponse`.
+
+        Raises:
+            ChatError: There is no answer, or none with text.
+        """
+        answer = super().query(_named(str_or_query_bundle, key))
+        return cast("Response | StreamingResponse | PydanticResponse", answer)
+
+    @untraced
+    async def aquery(
+        self, str_or_query_bundle: QueryType, *, key: str | None = None
+    ) -> Response | AsyncStreamingResponse | PydanticResponse:
+        """Ask, and wait for the answer; see `query`. With `streaming` it is an `AsyncLlamaCloudStreamingQuery`."""
+        answer = await super().aquery(_named(str_or_query_bundle, key))
+        return cast("Response | AsyncStreamingResponse | PydanticResponse", answer)
+
     def _query(self, query_bundle: QueryBundle) -> Response | StreamingResponse | PydanticResponse:
         response: Response | StreamingResponse | PydanticResponse
         with self._event(query_bundle) as event:
@@ -135,7 +178,8 @@ class LlamaCloudQueryEngine(Portable, BaseQueryEngine):
     def _prepare(self, query: QueryBundle) -> LiveTurn:
         prompt = user_message(query.query_str)
         trace = trace_turn(self, prompt, callbacks=self.callback_manager, is_streaming=self._streaming)
-        options: ConverseOptions = {**self._options, "output": output_of(self._output_cls)}
+        key = query.key if isinstance(query, _NamedQuery) else None
+        options: ConverseOptions = {**self._options, "key": key, "output": output_of(self._output_cls)}
         return LiveTurn(self._clients, Conversation(), [prompt], options, trace, page_images=self._page_images)
 
     def _response(self, live: LiveTurn) -> Response | PydanticResponse:

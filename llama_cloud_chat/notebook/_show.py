@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from llama_cloud_chat import (
     AsyncChatClient,
@@ -14,6 +15,8 @@ from llama_cloud_chat import (
     ChatClient,
     ChatSession,
     ConfigurationError,
+    SessionDetail,
+    Turn,
     TurnStream,
 )
 from llama_cloud_chat._session.clock import Clock
@@ -27,7 +30,41 @@ from ._transcript import Transcript, aread_transcript, read_transcript
 
 _CLOCK = Clock()
 
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+    from langchain_core.messages import AIMessage, BaseMessage
+    from llama_index.core.agent.workflow import AgentOutput
+    from llama_index.core.base.llms.types import ChatMessage
 
+    from llama_index_ext import (
+        AsyncLlamaCloudStreamingQuery,
+        LlamaCloudChatResponse,
+        LlamaCloudResponse,
+        LlamaCloudStreamingQuery,
+        LlamaCloudStreamingResponse,
+    )
+
+    _Answer: TypeAlias = BaseMessage | ChatMessage | LlamaCloudChatResponse | LlamaCloudResponse | AgentOutput
+    _Piece: TypeAlias = BaseMessage | Mapping[str, Any] | tuple[Any, ...]  # of LangChain's streams, and LangGraph's
+    _Finished: TypeAlias = (
+        Turn | ChatSession | SessionDetail | _Answer | Sequence[Turn] | Sequence[_Answer] | Mapping[str, Any]
+    )
+
+# LlamaIndex's streams become the answers that they are.
+_Live = TypeVar("_Live", "LlamaCloudStreamingResponse", "LlamaCloudStreamingQuery")
+_ALive = TypeVar("_ALive", "LlamaCloudStreamingResponse", "LlamaCloudStreamingQuery", "AsyncLlamaCloudStreamingQuery")
+
+
+@overload
+def show(x: TurnStream, *, client: ChatClient | None = None, thumbnails: bool | int = False) -> Turn: ...
+@overload
+def show(x: _Live, *, client: ChatClient | None = None, thumbnails: bool | int = False) -> _Live: ...
+@overload
+def show(
+    x: Iterator[_Piece] | ChatModelStream, *, client: ChatClient | None = None, thumbnails: bool | int = False
+) -> AIMessage: ...
+@overload
+def show(x: _Finished, *, client: ChatClient | None = None, thumbnails: bool | int = False) -> None: ...
 def show(x: Any, *, client: ChatClient | None = None, thumbnails: bool | int = False) -> Any:
     """Show a conversation, or a turn while it is being answered.
 
@@ -70,6 +107,31 @@ def show(x: Any, *, client: ChatClient | None = None, thumbnails: bool | int = F
     return stream.answer()
 
 
+@overload
+async def ashow(
+    x: TurnStream | AsyncTurnStream,
+    *,
+    client: AsyncChatClient | ChatClient | None = None,
+    thumbnails: bool | int = False,
+) -> Turn: ...
+@overload
+async def ashow(
+    x: _ALive, *, client: AsyncChatClient | ChatClient | None = None, thumbnails: bool | int = False
+) -> _ALive: ...
+@overload
+async def ashow(
+    x: Iterator[_Piece] | AsyncIterator[_Piece] | ChatModelStream | AsyncChatModelStream,
+    *,
+    client: AsyncChatClient | ChatClient | None = None,
+    thumbnails: bool | int = False,
+) -> AIMessage: ...
+@overload
+async def ashow(
+    x: _Finished | AsyncChatSession,
+    *,
+    client: AsyncChatClient | ChatClient | None = None,
+    thumbnails: bool | int = False,
+) -> None: ...
 async def ashow(x: Any, *, client: AsyncChatClient | ChatClient | None = None, thumbnails: bool | int = False) -> Any:
     """Show a conversation, or a turn while it is being answered, without blocking; see `show`.
 

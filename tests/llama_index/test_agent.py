@@ -389,6 +389,24 @@ async def test_a_key_names_a_runs_question(aserve: AServe) -> None:
     assert list((await _turns(client)).values()) == [1]
 
 
+@pytest.mark.rule("design-12")
+async def test_a_key_of_the_request_names_every_question_of_a_teams_run(aserve: AServe) -> None:
+    client = aserve(echo)
+
+    def team() -> AgentWorkflow:
+        first = LlamaCloudAgent("First", "Begins.", async_client=client, can_handoff_to=["Second"])
+        second = LlamaCloudAgent("Second", "Ends.", async_client=client)
+        return AgentWorkflow([first, second], root_agent="First")
+
+    request = ChatMessage(role="user", content="Go.", additional_kwargs={"question_key": "q1"})
+    answers = [str((await _run(team(), request.model_copy(deep=True)))[0]) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert sorted((await _turns(client)).values()) == [1, 1]
+    other = str((await _run(team(), "Go."))[0])
+    assert other == answers[0]
+    assert sorted((await _turns(client)).values()) == [1, 1, 1, 1]
+
+
 def test_two_agents_without_a_name_are_refused_in_one_workflow(aserve: AServe) -> None:
     first, second = (LlamaCloudAgent(async_client=aserve(echo)) for _ in range(2))
     with pytest.raises(ConfigurationError, match=r"Give each LlamaCloudAgent of a workflow a name= of its own"):

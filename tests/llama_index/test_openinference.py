@@ -108,9 +108,28 @@ def test_queries_are_one_tree(serve: Serve, spans: Callable[[], dict[str, Any]],
 def test_an_error_marks_the_turn(serve: Serve, spans: Callable[[], dict[str, Any]]) -> None:
     with pytest.raises(TurnFailedError):
         list(LlamaCloudChatEngine(serve(failing)).stream_chat("a").response_gen)
-    turn = spans()["LlamaCloudChatEngine.turn"]
-    assert not turn.status.is_ok
-    assert "on fire" in turn.status.description
+    found = spans()
+    for name in ("LlamaCloudChatEngine.turn", "LlamaCloudChatEngine.stream_chat"):
+        assert not found[name].status.is_ok
+        assert "on fire" in found[name].status.description
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_an_error_marks_a_query_from_its_root_down(
+    serve: Serve, spans: Callable[[], dict[str, Any]], streaming: bool
+) -> None:
+    with pytest.raises(TurnFailedError):
+        str(LlamaCloudQueryEngine(serve(failing), streaming=streaming).query("a"))
+    assert [span.status.is_ok for span in spans().values()] == [False, False, False]
+
+
+def test_an_open_span_is_never_missed(
+    serve: Serve, spans: Callable[[], dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(researcher)
+    list(LlamaCloudChatEngine(client).stream_chat("How many?").response_gen)
+    str(LlamaCloudQueryEngine(client, streaming=True).query("How many?"))
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("openinference")] == []
 
 
 def test_spans_of_the_caller_are_not_adopted_by_a_turn_that_is_read_meanwhile(

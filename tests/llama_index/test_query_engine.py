@@ -14,6 +14,7 @@ from llama_index.core.evaluation import FaithfulnessEvaluator, RelevancyEvaluato
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
 from llama_index.core.question_gen.types import SubQuestion
 from llama_index.core.response_synthesizers import CompactAndRefine
+from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import QueryEngineTool
 
@@ -222,6 +223,26 @@ def test_a_query_is_a_callback_event_around_the_turn(serve: Serve) -> None:
     inside = [CBEventType.AGENT_STEP, CBEventType.LLM, CBEventType.LLM, CBEventType.AGENT_STEP]
     assert kinds == [CBEventType.QUERY, *inside, CBEventType.QUERY]
     assert str(debug.get_events()[-1].payload[EventPayload.RESPONSE]) == "1: a"  # type: ignore[index]
+
+
+@pytest.mark.rule("design-12")
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_key_names_a_query(aserve: AServe, streaming: bool) -> None:
+    client = aserve(echo)
+    engine = LlamaCloudQueryEngine(async_client=client, streaming=streaming)
+    sessions = []
+    for question, key in (("a", "q1"), (QueryBundle("a"), "q1"), ("a", None)):
+        answer: Any = await engine.aquery(question, key=key)
+        assert (await answer.get_response() if streaming else answer).response == "1: a"
+        sessions.append(answer.metadata["session_id"])
+    assert sessions[0] == sessions[1] != sessions[2]
+    assert [len((await client.retrieve(one.session_id)).turns) async for one in client.list()] == [1, 1]
+
+
+def test_a_key_names_a_query_of_a_thread_too(serve: Serve) -> None:
+    client = serve(echo)
+    assert [str(LlamaCloudQueryEngine(client).query("a", key="q1")) for _ in range(2)] == ["1: a", "1: a"]
+    assert len(list(client.list())) == 1
 
 
 def test_it_can_be_pickled_without_its_key(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,19 +7,27 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from llama_index.core import Settings
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
+from llama_index.core.callbacks import (
+    CallbackManager,
+    CBEventType,
+    EventPayload,
+    LlamaDebugHandler,
+    TokenCountingHandler,
+)
 from llama_index.core.chat_engine.types import StreamingAgentChatResponse
 from llama_index.core.tools import BaseTool
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.dispatcher import instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import SimpleSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from pydantic import Field
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, TurnFailedError
-from llama_index_ext import LlamaCloudChatEngine, LlamaCloudQueryEngine
+from llama_cloud_chat import AsyncChatClient, ChatClient, NotFoundError, TurnFailedError
+from llama_index_ext import LlamaCloudAgent, LlamaCloudChatEngine, LlamaCloudQueryEngine
 from tests.llama_index.harness import Gate, echo, failing, researcher
 
 Serve = Callable[..., ChatClient]
@@ -292,6 +300,89 @@ def test_callbacks_surround_the_turn_and_each_tool(serve: Serve, is_streaming: b
     )
     assert output.payload is not None
     assert "30 days" in output.payload[EventPayload.FUNCTION_OUTPUT]
+
+
+@pytest.mark.parametrize("is_streaming", [True, False])
+def test_a_counter_of_tokens_counts_each_turn_once(serve: Serve, is_streaming: bool) -> None:
+    counter = TokenCountingHandler(tokenizer=str.split)
+    engine = LlamaCloudChatEngine(serve(researcher), callback_manager=CallbackManager([counter]))
+    answer = engine.stream_chat("How many?") if is_streaming else engine.chat("How many?")
+    str(answer)
+    usage = answer.metadata["usage"]  # type: ignore[index]
+    assert (counter.prompt_llm_token_count, counter.completion_llm_token_count) == (
+        usage["total_input_tokens"],
+        usage["total_output_tokens"],
+    )
+    (told,) = counter.llm_token_counts
+    assert (told.prompt, told.completion) == ("user: How many?", f"assistant: {answer}")
+
+
+def test_a_turn_that_failed_counts_what_it_used_and_one_that_was_refused_counts_nothing(serve: Serve) -> None:
+    counter = TokenCountingHandler(tokenizer=str.split)
+    client = serve(failing)
+    engine = LlamaCloudChatEngine(client, callback_manager=CallbackManager([counter]))
+    with pytest.raises(TurnFailedError) as failed:
+        engine.chat("a")
+    assert failed.value.turn is not None
+    assert counter.prompt_llm_token_count == failed.value.turn.usage.total_input_tokens
+    with pytest.raises(NotFoundError):
+        LlamaCloudChatEngine(client, session_id="none", callback_manager=CallbackManager([counter])).chat("a")
+    assert counter.prompt_llm_token_count == failed.value.turn.usage.total_input_tokens
+
+
+def test_a_budget_of_tokens_that_is_used_up_stops_the_next_turn_before_it_is_asked(serve: Serve, spans: Spans) -> None:
+    client = serve(echo)
+    counter = TokenCountingHandler(tokenizer=str.split, token_budget=1)
+    engine = LlamaCloudChatEngine(client, callback_manager=CallbackManager([counter]))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="budget exceeded"):
+            engine.chat("a")
+    assert [len(client.retrieve(one.session_id).turns) for one in client.list()] == [1]
+    assert spans.open_spans == {}
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+async def test_a_counter_in_the_settings_counts_an_agents_turns(
+    aserve: AServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = TokenCountingHandler(tokenizer=str.split)
+    monkeypatch.setattr(Settings, "_callback_manager", CallbackManager([counter]))
+    output = await LlamaCloudAgent(async_client=aserve(researcher)).run("How many?")
+    assert counter.prompt_llm_token_count == output.raw["usage"]["prompt_tokens"]
+    assert len(counter.llm_token_counts) == 1
+
+
+def test_a_retrieval_is_a_callback_with_its_query_and_nodes(serve: Serve) -> None:
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    engine = LlamaCloudQueryEngine(serve(researcher), callback_manager=CallbackManager([debug]))
+    answer = engine.query("How many?")
+    ((start, end),) = debug.get_event_pairs(CBEventType.RETRIEVE)
+    assert start.payload == {EventPayload.QUERY_STR: "leave"}
+    assert end.payload == {EventPayload.NODES: answer.source_nodes}
+
+
+class Tags(Spans):
+    seen: list[Any] = Field(default_factory=list)
+
+    def new_span(self, id_: str, *args: Any, tags: Any = None, **options: Any) -> Any:
+        self.seen.append((_name(id_), tags))
+        return super().new_span(id_, *args, **options)
+
+
+@pytest.mark.parametrize("is_streaming", [True, False])
+def test_tags_reach_every_span_and_event(serve: Serve, events: Events, is_streaming: bool) -> None:
+    root, handler = get_dispatcher(), Tags()
+    root.add_span_handler(handler)
+    engine = LlamaCloudChatEngine(serve(researcher))
+    try:
+        with instrument_tags({"user": "Ann"}):
+            answer = engine.stream_chat("How many?") if is_streaming else engine.chat("How many?")
+        str(answer)
+    finally:
+        root.span_handlers.remove(handler)
+    assert len(handler.seen) == 5
+    assert all(tags == {"user": "Ann"} for _, tags in handler.seen)
+    assert all(event.tags == {"user": "Ann"} for event in events.seen)
 
 
 def _tool_pairs(debug: LlamaDebugHandler) -> Any:
