@@ -189,7 +189,7 @@ def _sessions_root(context: typer.Context) -> None:
 def ask(
     connection: Connection,
     question: Annotated[
-        str | None, typer.Argument(metavar="[QUESTION]", help="The question; without it, standard input.")
+        str | None, typer.Argument(metavar="QUESTION", help="The question; without it, standard input.")
     ] = None,
     session: GoOnIn = None,
     goes_on: GoOn = False,
@@ -226,7 +226,7 @@ def ask(
 @with_connection
 def chat(
     connection: Connection,
-    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]", help="What to ask first.")] = None,
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask first.")] = None,
     session: GoOnIn = None,
     goes_on: GoOn = False,
     index: Indexes = None,

@@ -54,7 +54,12 @@ def run_ask(
         stream = talk.ask(question, keep_session=not forget)
         try:
             with stream:
-                _answer(stream, json=json, is_plain=plain or not sys.stdout.isatty())
+                if json:
+                    _print_json(stream)
+                elif plain or not sys.stdout.isatty():
+                    _print_answer(stream)
+                else:
+                    _show(stream, service.report)
         finally:
             if not forget:
                 talk.note(stream.turn)
@@ -73,20 +78,22 @@ def _read_question() -> str:
     return question
 
 
-def _answer(stream: TurnStream, *, json: bool, is_plain: bool) -> None:
-    if json:
-        from ._export import turn_as_json  # noqa: PLC0415  # brings all that writes pages
+def _show(stream: TurnStream, report: Sequence[str]) -> None:
+    """Show the turn as a conversation does."""
+    screen = Screen()
+    for told in report:
+        screen.line(told, style="dim")
+    screen.turn(stream)
+    screen.skipped(stream.turn)
+    screen.sources_in_short(stream.turn.sources, stream.turn.text)
 
-        for _ in stream:
-            pass
-        print_json({"session_id": stream.turn.session_id, **turn_as_json(stream.turn)})
-    elif is_plain:
-        _print_answer(stream)
-    else:
-        screen = Screen()
-        screen.turn(stream)
-        screen.skipped(stream.turn)
-        screen.sources_in_short(stream.turn.sources, stream.turn.text)
+
+def _print_json(stream: TurnStream) -> None:
+    from ._export import turn_as_json  # noqa: PLC0415  # brings all that writes pages
+
+    for _ in stream:
+        pass
+    print_json({"session_id": stream.turn.session_id, **turn_as_json(stream.turn)})
 
 
 def _print_answer(stream: TurnStream) -> None:

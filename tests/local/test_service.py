@@ -20,7 +20,7 @@ import pytest
 
 from llama_cloud_chat import ChatClient
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat.local import AgentTurn, LocalService, WireEvent, speak
+from llama_cloud_chat.local import HANDBOOK, AgentTurn, LocalService, WireEvent, speak
 from llama_cloud_chat.local._server import store
 from tests.local.harness import Api, write_docs
 
@@ -99,6 +99,20 @@ def test_the_index_ids_are_in_the_order_of_docs_and_stay_the_same(tmp_path: Path
     assert first.index_ids == second.index_ids[1::-1]
     assert len(set(second.index_ids)) == 3
     assert list(first.index_names.values()) == ["one", "two"]
+
+
+def test_how_many_documents_were_read_is_told_for_each_index(tmp_path: Path, start: Start) -> None:
+    docs = write_docs(tmp_path / "docs", {"a.md": "One.", "b.md": "Two.", "empty.md": ""})
+    service = start([docs, HANDBOOK])
+    assert list(service.document_counts.values()) == [2, 3]
+    assert start().document_counts == {"idx-empty": 0}
+
+
+def test_the_handbook_of_the_package_is_that_of_the_examples() -> None:
+    examples = Path(__file__).parent.parent.parent / "examples" / "handbook"
+    assert {file.name: file.read_bytes() for file in examples.iterdir()} == {
+        file.name: file.read_bytes() for file in HANDBOOK.iterdir()
+    }
 
 
 def test_each_service_has_its_own_key_and_port(start: Start) -> None:
