@@ -232,6 +232,25 @@ class ChatLlamaCloud(BaseChatModel):
         """
         return self.get_num_tokens_from_messages([HumanMessage(text)])
 
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text, as far as there is somebody who knows them.
+
+        Args:
+            text: The text.
+
+        Returns:
+            What `custom_get_token_ids` says.
+
+        Raises:
+            NotImplementedError: It is not given. LangChain would download another model's tokenizer.
+        """
+        if self.custom_get_token_ids is None:
+            raise NotImplementedError(
+                "Nobody tells which model LlamaCloud's agent runs on, so its tokens are not known. Pass "
+                "custom_get_token_ids=, or use get_num_tokens, which estimates how many there are."
+            )
+        return self.custom_get_token_ids(text)
+
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Estimate how many tokens messages have.
 
@@ -243,7 +262,7 @@ class ChatLlamaCloud(BaseChatModel):
             What LangChain's approximate counter says, unless `custom_get_token_ids` counts them.
         """
         if self.custom_get_token_ids is not None:
-            return sum(len(self.custom_get_token_ids(str(message.text))) for message in messages)
+            return sum(len(self.get_token_ids(str(message.text))) for message in messages)
         return count_tokens_approximately(messages)
 
     def __getstate__(self) -> dict[Any, Any]:

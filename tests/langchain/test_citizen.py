@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import pickle
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
-from langchain_core.load import dumpd, dumps
+from langchain_core.load import dumpd, dumps, loads
 from langchain_core.messages import HumanMessage, trim_messages
 from pydantic import SecretStr
 
@@ -250,7 +251,24 @@ def test_tokens_are_estimated_without_a_download(model: ChatLlamaCloud) -> None:
     messages = [HumanMessage("word " * 100), HumanMessage("short")]
     assert trim_messages(messages, max_tokens=20, token_counter=model) == messages[1:]
     counting = model.model_copy(update={"custom_get_token_ids": lambda text: [1] * len(text)})
-    assert counting.get_num_tokens("four") == 4
+    assert counting.get_num_tokens("four") == len(counting.get_token_ids("four")) == 4
+    with pytest.raises(NotImplementedError, match="custom_get_token_ids"):
+        model.get_token_ids("four")
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.beta_decorator.LangChainBetaWarning")
+def test_a_model_that_was_written_down_is_read_again(service: LocalService, client: ChatClient) -> None:
+    read = inspect.signature(loads).parameters
+    allowed: Any = {"allowed_objects": [ChatLlamaCloud]} if "allowed_objects" in read else {}
+    arrived = loads(
+        dumps(ChatLlamaCloud(client=client, keep_sessions=False, output_version="v1")),
+        secrets_map={"LLAMA_CLOUD_API_KEY": service.api_key},
+        valid_namespaces=["langchain_ext"],
+        **allowed,
+    )
+    assert (arrived.keep_sessions, arrived.output_version) == (False, "v1")
+    assert arrived.invoke("text alone").text == "Hello"
+    arrived._clients.client.close()
 
 
 def test_traces_know_the_model(model: ChatLlamaCloud) -> None:
