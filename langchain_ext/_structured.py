@@ -40,10 +40,12 @@ def structured_model(
     plain = _plain(schema)
     output = StructuredOutput(plain)
     name = output.json_schema.get("title", "answer")
+    # What is none of LangChain's own kinds, a union, its tracing takes as a JSON schema alone, and with a title.
+    traced = schema if isinstance(schema, (type, Mapping)) else {**output.json_schema, "title": name}
     wanted = {"name": name, "schema": plain} if isinstance(plain, Mapping) else {"name": name, "class": plain}
     bound = model.bind(
         response_format={"type": "json_schema", "json_schema": wanted, _DRAFTS: isinstance(plain, Mapping)},
-        ls_structured_output_format={"kwargs": _how(method, strict), "schema": schema},
+        ls_structured_output_format={"kwargs": _how(method, strict), "schema": traced},
     )
     return bound | _AnswerReader(plain, include_raw=include_raw)
 

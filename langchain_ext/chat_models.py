@@ -306,7 +306,8 @@ class ChatLlamaCloud(BaseChatModel):
             NotImplementedError: There are tools. The agent runs its own, on the server.
         """
         _refuse_tools(tools)
-        output_of(kwargs.get("response_format"))
+        with _BOTH_FAMILIES:
+            output_of(kwargs.get("response_format"))
         bound: Runnable[LanguageModelInput, AIMessage] = self.bind(**kwargs)
         return bound
 
@@ -346,9 +347,10 @@ class ChatLlamaCloud(BaseChatModel):
         """
         if kwargs:
             raise ValueError(f"with_structured_output does not know {', '.join(kwargs)}.")
-        if model is not None:
-            return by_second_model(self, model, schema, include_raw=include_raw, method=method, strict=strict)
-        return structured_model(self, schema, include_raw=include_raw, method=method, strict=strict)
+        with _BOTH_FAMILIES:
+            if model is not None:
+                return by_second_model(self, model, schema, include_raw=include_raw, method=method, strict=strict)
+            return structured_model(self, schema, include_raw=include_raw, method=method, strict=strict)
 
     def _generate(
         self,

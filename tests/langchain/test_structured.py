@@ -7,7 +7,7 @@ import json
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import pytest
 from langchain.agents import create_agent
@@ -217,6 +217,42 @@ def test_an_error_of_the_service_is_raised_and_is_no_parsing_error() -> None:
             structured.invoke("How many?")
 
 
+def test_an_error_of_the_service_in_the_correction_is_raised_too() -> None:
+    def failing(turn: AgentTurn) -> Iterable[WireEvent]:
+        if turn.number == 2:
+            raise RuntimeError("the index is on fire")
+        return speak("text", ["No."])
+
+    with LocalService([], agent=failing) as service, ChatClient(service.api_key, base_url=service.base_url) as client:
+        structured = ChatLlamaCloud(client=client, keep_sessions=False).with_structured_output(Leave, include_raw=True)
+        with pytest.raises(TurnFailedError):
+            structured.invoke("How many?")
+        with pytest.raises(TurnFailedError):
+            [*structured.stream("How many?")]
+        assert [*client.list()] == []
+
+
+class Late(BaseModel):
+    """When something is due."""
+
+    due: str
+
+
+async def test_one_of_several_classes_is_given_as_an_instance_of_that_one(scene: Scene) -> None:
+    structured = scene.model().with_structured_output(Union[Leave, Late])  # type: ignore[arg-type]  # noqa: UP007
+    assert structured.invoke("How many?") == Leave(**VALUE)
+    scene.answers = ['{"due": "May"}']
+    assert await structured.ainvoke("When?") == Late(due="May")
+
+
+def test_what_is_bound_to_the_structured_model_reaches_the_agent(scene: Scene) -> None:
+    session_id = scene.client.create().session_id
+    structured = scene.model().with_structured_output(Leave)
+    assert structured.bind(session_id=session_id).invoke("How many?") == Leave(**VALUE)
+    assert structured.invoke("How many?", session_id=session_id) == Leave(**VALUE)
+    assert len(scene.client.session(session_id).turns()) == 2
+
+
 async def test_a_passing_session_is_deleted_only_after_the_correction(scene: Scene) -> None:
     scene.answers = ["No.", JSON]
     structured = scene.model(keep_sessions=False).with_structured_output(Leave)
@@ -258,6 +294,8 @@ def test_what_cannot_work_is_an_error_at_once(scene: Scene) -> None:
         model.bind_tools([], response_format={"type": "json_object"})
     with pytest.raises(ConfigurationError, match="json_schema"):
         model.bind(response_format=Leave).invoke("How many?")
+    with pytest.raises(ValueError, match="no fields"):  # of both families, as any other error
+        model.with_structured_output({"title": "Nothing", "type": "object", "properties": {}})
     assert scene.prompts == []
 
 

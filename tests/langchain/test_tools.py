@@ -13,6 +13,7 @@ from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import ToolException
 from langchain_core.tracers.context import collect_runs
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_ext import ChatLlamaCloud, LlamaCloudChatTool, sources_as_documents
 from langchain_ext._threads import Threads
@@ -51,7 +52,8 @@ async def test_it_is_native_to_asyncio(client: ChatClient, async_client: AsyncCh
 def test_the_driving_model_sees_the_users_words(client: ChatClient) -> None:
     tool = LlamaCloudChatTool(client=client, name="ask_handbook", description="Knows the handbook.")
     assert (tool.name, tool.description) == ("ask_handbook", "Knows the handbook.")
-    assert list(tool.args) == ["question"]
+    shown = convert_to_openai_tool(tool)["function"]["parameters"]
+    assert list(shown["properties"]) == shown["required"] == ["question"]
 
 
 def test_each_thread_has_a_session_and_each_call_outside_of_one(tool: LlamaCloudChatTool) -> None:
