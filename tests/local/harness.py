@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -43,11 +45,17 @@ def collection_of(index_id: str, files: dict[str, str]) -> Collection:
 
 
 def library_of(**indexes: dict[str, str]) -> Library:
-    """Index texts by their names; the file is gone from the folder at once, and from the disk with the process."""
+    """Index texts by their names; the file is gone from the folder at once, and from the disk with the index."""
     with tempfile.TemporaryDirectory() as folder:
         index = Index(Path(folder, "index"))
         index.update([collection_of(index_id, files) for index_id, files in indexes.items()])
+    weakref.finalize(index, close_all, index._all_readers)
     return Library(index, list(indexes))
+
+
+def close_all(connections: Iterable[sqlite3.Connection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def pdf_of(*pages: str, encrypted: bool = False) -> bytes:

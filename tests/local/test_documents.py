@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +31,12 @@ class Shelf:
         self.path = path
         self.read: list[str] = []
         self.skipped: list[Skipped] = []
+        self.closing = contextlib.ExitStack()
 
     def update(self) -> Tools:
         self.read = []
         index = Index(self.path)
+        self.closing.callback(index.close)
         collection = list_path(self.folder)
         self.skipped = index.update([collection], lambda done, total, name: self.read.append(name))
         return Tools(index, [collection.index_id])
@@ -44,8 +46,10 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(handbook: Path, tmp_path: Path) -> Shelf:
-    return Shelf(handbook, tmp_path / "index")
+def shelf(handbook: Path, tmp_path: Path) -> Iterator[Shelf]:
+    shelf = Shelf(handbook, tmp_path / "index")
+    with shelf.closing:
+        yield shelf
 
 
 def word(text: str, style: str = "", *, numbered: bool = False) -> str:
@@ -301,8 +305,9 @@ def test_memory_holds_one_document_at_a_time(tmp_path: Path) -> None:
         folder = write_docs(tmp_path / str(count), {f"{number}.md": text for number in range(count)})
         tracemalloc.start()
         try:
-            Shelf(folder, tmp_path / f"index-{count}").update()
-            return tracemalloc.get_traced_memory()[1]
+            with contextlib.closing(Index(tmp_path / f"index-{count}")) as index:
+                index.update([list_path(folder)])
+                return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
