@@ -132,6 +132,7 @@ class BaseClient:
     ) -> Run:
         return Run(
             self._make_exchange,
+            self._known.drop_idle,
             self._config,
             self._clock,
             concurrency,

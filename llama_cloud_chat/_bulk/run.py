@@ -44,6 +44,7 @@ class Run:
 
     Args:
         make_exchange: Makes what asks a question; the client's.
+        forget: Forgets what the client knows of a session.
         config: The client's configuration.
         clock: The client's.
         concurrency: How many are asked at once.
@@ -63,6 +64,7 @@ class Run:
     def __init__(
         self,
         make_exchange: Callable[..., Exchange],
+        forget: Callable[[str], None],
         config: ClientConfig,
         clock: Clock,
         concurrency: int,
@@ -87,6 +89,7 @@ class Run:
         if not isinstance(ledger, Ledger):
             raise ConfigurationError(f"ledger must be a Ledger, not {type(ledger).__name__}.")
         self._make_exchange = make_exchange
+        self._forget = forget
         self._ledger = ledger
         self._keep_sessions = keep_sessions
         self._clock = clock
@@ -127,8 +130,11 @@ class Run:
     def end(self, asking: Asking, turn: Turn | None, error: ChatError | None = None) -> BulkResult:
         """Return what came of a question."""
         told: Turn | None = turn or getattr(error, "turn", None)
-        if self.by_group and asking.question.group is not None and told is not None and told.session_id:
-            asking.lane.session_id = told.session_id
+        session_id = None if told is None else told.session_id
+        if session_id is not None and self.by_group and asking.question.group is not None:
+            asking.lane.session_id = session_id
+        elif session_id is not None:  # memory must not grow with the questions
+            self._forget(session_id)
         return BulkResult(
             asking.question.id,
             asking.question.prompt,

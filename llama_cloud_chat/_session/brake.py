@@ -81,13 +81,13 @@ class Brake:
                 return False
             if self._away_since is not None and now - self._away_since > LONGEST_OUTAGE:
                 return True
-            if now >= self._until:  # else others have met the same before
+            wanted = retry_after(outcome.headers, self.clock.time()) if isinstance(outcome, Answer) else None
+            if wanted is not None:
+                self._until = max(self._until, now + wanted)
+                _LOGGER.info("The service wants to be left alone for %.0f seconds.", wanted)
+            elif now >= self._until:  # else others have met the same before
                 self._pauses += 1
                 self._until = now + backoff(self._pauses, self.clock.jitter())
-            wanted = retry_after(outcome.headers, self.clock.time()) if isinstance(outcome, Answer) else None
-            if wanted is not None and now + wanted > self._until:
-                self._until = now + wanted
-                _LOGGER.info("The service wants to be left alone for %.0f seconds.", wanted)
             return False
 
 

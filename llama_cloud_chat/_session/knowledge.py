@@ -131,6 +131,13 @@ class KnownSessions:
         with self._lock:
             self._sessions.pop(session_id, None)
 
+    def drop_idle(self, session_id: str) -> None:
+        """Forget a session that will hardly be asked again; but for one that somebody uses."""
+        with self._lock:
+            known = self._sessions.get(session_id)
+            if known is not None and known.queue.is_idle:
+                del self._sessions[session_id]
+
     def _drop_oldest(self) -> None:
         oldest = next((name for name, known in self._sessions.items() if known.queue.is_idle), None)
         if oldest is not None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import hashlib
+import os
 import shlex
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -72,6 +77,34 @@ def run_bulk(connection: Connection, options: BulkOptions) -> int:
     Raises:
         ConfigurationError: What was given cannot work; nothing was asked.
     """
+    with _alone(options.out):
+        return _run(connection, options)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let no other run on this machine write the same output, or ask what is open in it, at the same time.
+
+    The lock is the operating system's, and goes with the process. Its file is in the folder for such things, so that
+    none is left beside the answers.
+
+    Raises:
+        ConfigurationError: Another one does.
+    """
+    name = hashlib.sha256(str(out.absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    user = getpass.getuser() if os.name == "nt" else os.getuid()
+    lock = FileLock(Path(tempfile.gettempdir(), f"llama-cloud-chat-{user}-{name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigurationError(f"Another run writes {str(out)!r} at this moment; wait for it to end.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _run(connection: Connection, options: BulkOptions) -> int:
     if options.report is not None:
         check_report(options.report)
     if options.compare is not None:
@@ -129,6 +162,8 @@ def _ask(
     failures: list[BulkResult],
 ) -> ChatError | None:
     """Ask what is open; return what ended it before its time, if anything did."""
+    if not index_ids:  # said before there is a ledger
+        raise ConfigurationError("There is no index to ask; name one with --index, or set LLAMA_CLOUD_INDEX_IDS.")
     results = bulk(
         run.questions(),
         client=client,

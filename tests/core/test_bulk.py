@@ -30,6 +30,8 @@ from llama_cloud_chat import (
 from llama_cloud_chat import _bulk_crew as crew
 from llama_cloud_chat._bulk.run import Run
 from llama_cloud_chat._session.brake import LONGEST_OUTAGE
+from llama_cloud_chat._session.knowledge import KnownSessions
+from llama_cloud_chat._session.queue import Ticket
 
 from ..support.clients import Blocking, FakeClock
 from ..support.server import Cut, in_json, plain
@@ -229,6 +231,26 @@ def test_without_an_index_nothing_is_asked(begin: Begin, make: Any, monkeypatch:
     monkeypatch.delenv("LLAMA_CLOUD_INDEX_IDS")
     with pytest.raises(ConfigurationError, match="no index to ask"):
         begin(["One?"], client=make(), index_ids=None)
+
+
+def test_what_is_known_of_sessions_does_not_grow(begin: Begin, make: Any) -> None:
+    client = make()
+    known = (client._wrapped if isinstance(client, Blocking) else client)._known
+    assert len(list(begin(QUESTIONS, client=client))) == 7
+    assert not known._sessions
+
+
+def test_what_is_known_of_a_session_in_use_stays() -> None:
+    known = KnownSessions()
+    ticket = Ticket(object(), wake=lambda: None, is_read=lambda: True, progress=lambda: 0)
+    used = known.get("ses-1")
+    used.queue.enter(ticket)
+    known.drop_idle("ses-1")
+    assert known.get("ses-1") is used
+    used.queue.leave(ticket)
+    for _ in range(2):
+        known.drop_idle("ses-1")
+    assert known.get("ses-1") is not used
 
 
 def test_the_indexes_of_the_environment_are_asked(
