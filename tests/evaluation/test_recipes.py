@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from llama_cloud_chat import ChatClient, bulk
 from llama_cloud_chat.local import AgentTurn, LocalService, scripted_agent
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-RECIPES = dict(BLOCK.findall((ROOT / "docs/evaluation.md").read_text(encoding="utf-8")))
+PAGE = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+RECIPES = dict(BLOCK.findall(PAGE))
+[COMMAND] = re.findall(r"^\$ llama-cloud-chat (bulk .*)$", PAGE, re.MULTILINE)
 QUESTIONS = [
     {"id": "right", "question": "Who books hotels?", "reference": "the office"},
     {"id": "wrong", "question": "How many days of leave do I have?", "reference": "30 days"},
@@ -78,8 +79,9 @@ scores = judge("answers.jsonl")
 """
 
 
-def answers_of_a_run() -> str:
-    """Return the output file of a run that is over, as its service is: a right answer, a wrong one, and none."""
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output file of a run as the page has it: a right answer, a wrong one, and none. Its service is gone."""
 
     def answer(turn: AgentTurn) -> list[Any]:
         if turn.prompt not in ANSWERS:
@@ -92,12 +94,21 @@ def answers_of_a_run() -> str:
             ANSWERS[turn.prompt],
         ]
 
-    with (
-        LocalService([], agent=scripted_agent(answer)) as service,
-        ChatClient(service.api_key, base_url=service.base_url) as client,
-    ):
-        results = list(bulk(QUESTIONS, client=client, index_ids=service.index_ids))
-    return "".join(json.dumps({**result.given, **result.as_row()}) + "\n" for result in results)
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
+    with LocalService([], agent=scripted_agent(answer)) as service:
+        environment = {
+            **os.environ,
+            "LLAMA_CLOUD_API_KEY": service.api_key,
+            "LLAMA_CLOUD_BASE_URL": service.base_url,
+            "LLAMA_CLOUD_INDEX_IDS": ",".join(service.index_ids),
+        }
+        program = "from llama_cloud_chat.cli import main; main()"
+        run = subprocess.run(
+            [sys.executable, "-c", program, *COMMAND.split()], cwd=folder, env=environment, check=False
+        )
+    assert run.returncode == 1  # one question failed
+    return folder / "answers.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -119,12 +130,12 @@ def answers_of_a_run() -> str:
     ],
 )  # fmt: skip
 def test_a_recipe_judges_what_was_answered_and_leaves_out_what_failed(
-    recipe: str, driver: str, package: str, right: dict[str, Any], wrong: dict[str, Any], tmp_path: Path
+    recipe: str, driver: str, package: str, right: dict[str, Any], wrong: dict[str, Any], answers: Path, tmp_path: Path
 ) -> None:
     if importlib.util.find_spec(package.partition(".")[0]) is None:
         pytest.skip(f"{package} is not installed: pip install -e '.[evaluation]'")
     (tmp_path / recipe).write_text(RECIPES[recipe], encoding="utf-8")
-    (tmp_path / "answers.jsonl").write_text(answers_of_a_run(), encoding="utf-8")
+    (tmp_path / "answers.jsonl").write_bytes(answers.read_bytes())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_CLOUD_")}
     done = subprocess.run(
         [sys.executable, "-c", f"{driver}\nimport json\nprint(); print(json.dumps(scores))"],

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ import pyarrow.parquet
 from llama_cloud_chat.local import LocalService
 
 from ..support import postgres
+from ..support.on_ray import run_on_ray
 
 ROOT = Path(__file__).parent.parent.parent
 [PROGRAM] = re.findall(r'^```python title="ask.py"\n(.*?)^```$', (ROOT / "docs/ray.md").read_text(), re.M | re.S)
@@ -33,19 +31,8 @@ def test_a_file_of_questions_becomes_a_table_of_answers(tmp_path: Path) -> None:
         server.database() as database,
         LocalService(ROOT / "examples/handbook") as service,
     ):
-        environment = {
-            **os.environ,
-            "DATABASE_URL": server.dsn(database),
-            "LLAMA_CLOUD_API_KEY": service.api_key,
-            "LLAMA_CLOUD_BASE_URL": service.base_url,
-            "LLAMA_CLOUD_INDEX_IDS": ",".join(service.index_ids),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        done = subprocess.run(
-            [sys.executable, "ask.py", "questions.jsonl", "answers", "tonight"],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        arguments = ["ask.py", "questions.jsonl", "answers", "tonight"]
+        run_on_ray(arguments, service, tmp_path, DATABASE_URL=server.dsn(database))
     rows = pyarrow.parquet.read_table(tmp_path / "answers").to_pylist()
     assert sorted(row["id"] for row in rows) == list(range(50))
     for row in rows:

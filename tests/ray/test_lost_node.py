@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from llama_cloud_chat import ChatClient
 from llama_cloud_chat.local import LocalService, scripted_agent
 
 from ..support import postgres
+from ..support.on_ray import run_on_ray
 
 ROOT = Path(__file__).parent.parent.parent
 QUESTIONS = 48
@@ -32,19 +30,12 @@ def test_each_question_is_asked_once_and_answered_though_one_of_three_nodes_is_l
         server.database() as database,
         LocalService([], agent=agent, pace=0.1) as service,
     ):
-        environment = {
-            **os.environ,
-            "LLAMA_CLOUD_API_KEY": service.api_key,
-            "LLAMA_CLOUD_BASE_URL": service.base_url,
-            "LLAMA_CLOUD_INDEX_IDS": ",".join(service.index_ids),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
-        command = [sys.executable, "-m", "tests.support.lost_node", server.dsn(database), str(QUESTIONS), str(tmp_path)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment, check=True)
+        arguments = ["-m", "tests.support.lost_node", server.dsn(database), str(QUESTIONS), str(tmp_path)]
+        printed = run_on_ray(arguments, service, ROOT)
         with ChatClient(service.api_key, base_url=service.base_url) as client:
             histories = {one.session_id: client.retrieve(one.session_id).turns for one in client.list()}
 
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     questions = [f"Question {number}?" for number in range(QUESTIONS)]
     assert sorted(turn.prompt for turns in histories.values() for turn in turns) == sorted(questions)
     assert [row["question"] for row in sorted(rows, key=lambda row: int(row["id"]))] == questions

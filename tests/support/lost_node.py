@@ -25,11 +25,11 @@ from llama_cloud_chat import PostgresLedger
 from llama_cloud_chat.ray import Ask
 
 BATCH = 6
-_QUICK = {  # a node is given up when it is silent for a second or two, and not for half a minute
+_QUICK = {  # a lost node is given up after two seconds, and one that is only slow is not
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 2,
+    "health_check_timeout_ms": 10_000,
+    "health_check_failure_threshold": 4,
 }
 
 
