@@ -306,7 +306,7 @@ def _choose(columns: Sequence[str] | None) -> tuple[list[str], Mapping[str, str]
     """Return what the output holds, and which of it is carried over from which field of the questions."""
     if columns is None:
         return [*COLUMNS], {}
-    wanted = dict(each.strip().partition("=")[::2] for each in columns if each.strip())
+    wanted = {name: field for name, _, field in (each.strip().partition("=") for each in columns) if name or field}
     if not wanted:
         raise ConfigurationError("--columns names no column.")
     clashing = [name for name, field in wanted.items() if field and name in COLUMNS]

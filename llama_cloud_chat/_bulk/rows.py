@@ -164,7 +164,7 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     check_parquet()
     import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet  # noqa: PLC0415
+    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
 
     source = pa.struct(
         [(name, pa.string()) for name in ("text", "file_name", "file_id")]
@@ -180,7 +180,7 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Mapping[st
     }
     schema = pa.schema([(name, types[COLUMNS.get(name, "text")]) for name in columns])
     remaining = iter(rows)
-    with pa.parquet.ParquetWriter(path, schema) as writer:
+    with ParquetWriter(path, schema) as writer:
         while batch := [_of_parquet(columns, row) for row in islice(remaining, _BATCH)]:
             writer.write_table(pa.Table.from_pylist(batch, schema))
 

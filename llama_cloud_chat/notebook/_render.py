@@ -120,7 +120,7 @@ def _environment() -> Environment:
 @cache
 def keep_open() -> str:
     """Return the one script there is: in a view that is drawn anew, it keeps open what the reader has opened."""
-    source, _, _ = PackageLoader(__package__).get_source(_environment(), "keep_open.js")
+    source, _, _ = PackageLoader(__package__ or __name__).get_source(_environment(), "keep_open.js")
     return f"<script>\n{source}</script>"
 
 
