@@ -33,6 +33,8 @@ T = TypeVar("T")
 _LOGGER = logging.getLogger("llama_cloud_chat")
 LONGEST_OUTAGE = 900.0
 """For how many seconds a service that is away is waited for."""
+_WORTH_A_WORD = 4
+"""Pauses in a row, a few seconds in all, after which people are told what is waited for."""
 _GATEWAY = {502, 503, 504}
 
 
@@ -75,7 +77,6 @@ class Brake:
                 self._away_since = None
             elif self._away_since is None:
                 self._away_since = now
-                _LOGGER.warning("The service is not there; it is waited for.")
             if hindrance is None:
                 self._pauses = 0
                 return False
@@ -88,6 +89,8 @@ class Brake:
             elif now >= self._until:  # else others have met the same before
                 self._pauses += 1
                 self._until = now + backoff(self._pauses, self.clock.jitter())
+                if self._pauses == _WORTH_A_WORD:
+                    _LOGGER.warning("The service is not there, or refuses what is asked; it is waited for.")
             return False
 
 
@@ -132,9 +135,10 @@ class Caution:
     def _send(self, command: Command, on_wait: Callable[[float], None]) -> Flow[object]:
         clock = self._brake.clock
         away_since: float | None = None
+        tries, until = 0, 0.0
         self.attempts += isinstance(command, OpenStream)
         while True:
-            while seconds := self._brake.seconds_left:
+            while (seconds := max(self._brake.seconds_left, until - clock.monotonic())) > 0:
                 began = clock.monotonic()
                 yield Wait(seconds)
                 on_wait(clock.monotonic() - began)
@@ -145,13 +149,16 @@ class Caution:
                 return outcome
             if is_too_long:
                 return replace(outcome, is_final=True) if isinstance(outcome, Failed) else outcome
+            self.attempts += 1
             if hindrance is _Hindrance.REFUSED:
                 away_since = None
-            elif away_since is None:
-                away_since = clock.monotonic()
-            elif clock.monotonic() - away_since > LONGEST_OUTAGE:  # for this one alone, as it seems
+                continue
+            now = clock.monotonic()
+            away_since = now if away_since is None else away_since
+            if now - away_since > LONGEST_OUTAGE:  # for this one alone, as it seems
                 return outcome
-            self.attempts += 1
+            tries += 1
+            until = now + backoff(tries, clock.jitter())
 
 
 def _hindrance(command: Command, outcome: object) -> _Hindrance | None:
