@@ -153,7 +153,7 @@ def table(questions: int, seconds: dict[str, list[float]], memory: dict[str, lis
         rate = questions / sum(took)
         yield f"| {name} | {rate:.0f} | {ratio:.2f} | {memory[name][0]:.1f} | {memory[name][-1]:.1f} |"
     yield ""
-    yield "The ratio is the median over ten rounds in which they took turns, on a machine that may have done other things."
+    yield "The ratio is the median over ten rounds in which they took turns, on a machine that may have had other work."
 
 
 if __name__ == "__main__":
