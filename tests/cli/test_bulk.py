@@ -20,7 +20,7 @@ import pytest
 
 from llama_cloud_chat.local import LocalService
 
-from ..support.server import in_json
+from ..support.server import Gate, in_json
 from ..support.service import ChatService, Held, Play
 from ..support.turns import said
 from .conftest import Actor
@@ -301,29 +301,41 @@ class Repeated:
 def test_killed_at_any_moment_and_run_again_every_question_was_asked_once(
     scripted: tuple[ChatService, Runner], folder: Path
 ) -> None:
-    """Twenty runs, killed and begun again: prompts received = questions, every answer there."""
+    """Twenty runs, killed with questions under way and begun again: prompts received = questions, each answered."""
     service, run = scripted
-    killed, seconds = 0, 0.5
+    killed = 0
     with contextlib.closing(Repeated(run, folder / "errors")) as repeated:
         for number in range(ROUNDS):
             asked = [f"Question {each} of round {number}?" for each in range(25)]
             out = folder / f"a{number}{('.jsonl', '.csv')[number % 2]}"
             arguments = ("bulk", write(folder / f"q{number}.jsonl", asked), "--out", out)
+            gate = hold_from(service, len(service.prompts) + random.randint(1, 20))
             victim = repeated.begin(*arguments)
-            time.sleep(random.uniform(0, seconds))
-            with contextlib.suppress(ProcessLookupError):  # it was done
-                os.kill(victim, signal.SIGKILL)
+            assert gate.reached.wait(SECONDS)
+            time.sleep(random.uniform(0, 0.1))
+            os.kill(victim, signal.SIGKILL)
             killed += repeated.end()[0] == -signal.SIGKILL
-            began = time.monotonic()
+            gate.open()
             repeated.begin(*arguments)
             code, errors = repeated.end()
-            seconds = (seconds + time.monotonic() - began) / 2
             assert code == 0, errors
             assert f"25 questions: 25 answered, 0 failed. Answers: {out}" in errors
             assert sorted(prompt for prompt in service.prompts if f"round {number}?" in prompt) == sorted(asked)
             text = out.read_text()
             assert all(text.count(f"You said: {prompt}") == 1 for prompt in asked)
-    assert killed > ROUNDS // 2
+    assert killed == ROUNDS
+
+
+def hold_from(service: ChatService, place: int) -> Gate:
+    """Let the prompts from this one on wait for their answers."""
+    gate = Gate()
+
+    def reply(prompt: str) -> Play:
+        events = said(f"You said: {prompt}")
+        return Play(events) if len(service.prompts) < place else Held(events, gate=gate)
+
+    service.reply = reply
+    return gate
 
 
 def test_of_two_at_once_on_one_output_the_second_says_so(scripted: tuple[ChatService, Runner], folder: Path) -> None:
