@@ -14,7 +14,8 @@ from llama_cloud_chat._extras import MissingExtraError, needing
         ("fastapi.routing", "local"),
         ("typer", "cli"),
         ("llama_index.core", "llama-index"),
-        ("pyarrow", "ray"),
+        ("pyarrow", "parquet"),
+        ("ray", "ray"),
     ],
 )
 def test_who_needs_it_and_what_to_install_is_one_sentence_each(package: str, extra: str) -> None:
