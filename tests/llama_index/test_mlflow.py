@@ -109,8 +109,15 @@ def never_read(client: ChatClient) -> None:
 EVERY_WAY = [chat, stream_chat, astream_chat, query, stream_query, astream_query, run_agent, stream_own_engine]
 
 
+_seen: set[str] = set()
+
+
 def trace() -> Any:
-    return mlflow.get_trace(mlflow.get_last_active_trace_id())
+    """Return the trace that has just ended; MLflow knows none that has not."""
+    trace_id = mlflow.get_last_active_trace_id()
+    assert trace_id not in _seen, "the trace has not ended"
+    _seen.add(trace_id)
+    return mlflow.get_trace(trace_id)
 
 
 @pytest.mark.parametrize("ask", EVERY_WAY)
