@@ -86,7 +86,7 @@ wheel: .venv/dev-installed
 	.ci/check-wheel $(BIN)/python
 
 clean:
-	rm -rf .venv .venv-oldest .venv-ray build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venv-oldest .venv-neighbours .venv-ray build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
 .venv/demo-installed: pyproject.toml | .venv/bin/python
 	@echo 'Setting up .venv (a minute or two, once) ...'
