@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema.validators import validator_for
 from referencing import Registry
@@ -15,6 +15,8 @@ from llama_cloud_chat._turn.wording import brief, clean_line
 
 from .flaw import Flaw, path_of
 
+_FORMATS = FormatChecker(["regex"])
+"""What of a schema is looked at more closely: others are checked only where other packages happen to be installed."""
 _NAMING = {"required", "additionalProperties", "dependentRequired"}
 """Keywords whose message names the field and quotes no value."""
 
@@ -27,7 +29,7 @@ def checker(schema: Mapping[str, Any]) -> Callable[[Any], None]:
     """
     kind: Any = validator_for(schema, default=Draft202012Validator)
     try:
-        kind.check_schema(schema, format_checker=kind.FORMAT_CHECKER)
+        kind.check_schema(schema, format_checker=_FORMATS)
     except SchemaError as error:
         raise ConfigurationError(f"This is no JSON schema: {clean_line(error.message)}.") from None
     validator = kind(schema, registry=Registry())  # an empty registry: nothing is fetched
