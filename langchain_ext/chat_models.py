@@ -239,7 +239,7 @@ class ChatLlamaCloud(BaseChatModel):
             text: The text.
 
         Returns:
-            What `custom_get_token_ids` says.
+            The tokens, by the user's `custom_get_token_ids`.
 
         Raises:
             NotImplementedError: It is not given. LangChain would download another model's tokenizer.
