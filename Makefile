@@ -22,7 +22,7 @@ help:
 	@echo 'make bench-retrieval   how often the embedded service finds what was asked for'
 	@echo 'make bench-answers   how often its agent without a model answers rightly, or says that it cannot'
 	@echo 'make notebooks   run the notebooks and save them with what they show'
-	@echo 'make screenshot   take the picture of a turn anew, in JupyterLab'
+	@echo 'make screenshot   take the pictures of the documentation anew'
 	@echo 'make wheel   build the wheel and prove that it works by itself'
 	@echo 'make clean   remove .venv and everything that was made'
 
@@ -81,6 +81,8 @@ notebooks: .venv/dev-installed
 
 screenshot: .venv/dev-installed
 	$(BIN)/python -m tests.notebooks.screenshot
+	$(BIN)/python -m tests.browser.screenshot
+	$(BIN)/python -m tests.cli.screenshot
 
 wheel: .venv/dev-installed
 	.ci/check-wheel $(BIN)/python

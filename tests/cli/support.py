@@ -119,6 +119,13 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display).strip()
 
+    def lines(self) -> list[list[pyte.screens.Char]]:
+        """Return what the screen shows, character by character."""
+        return [
+            [line[column] for column in range(self._screen.columns)]
+            for line in (self._screen.buffer[row] for row in range(self._screen.lines))
+        ]
+
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
