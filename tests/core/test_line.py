@@ -112,7 +112,7 @@ def test_a_thread_that_cannot_begin_is_tried_again(monkeypatch: pytest.MonkeyPat
 FORKING = """
 import os, socket, httpx
 from llama_cloud_chat._transport import line
-line.DRAIN_SECONDS = 0
+line.DRAIN_SECONDS = 60  # the watchdog sleeps meanwhile: it does not end by itself
 near, far = socket.socketpair()
 class Stream:
     get_extra_info = lambda self, name: near
