@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ._bulk.run import NOTES, Run, SessionPer
-from ._config import ClientConfig, check_index_ids
+from ._config import ClientConfig, check_asked_indexes, check_index_ids
 from ._display import Displayable
 from ._errors import ConfigurationError
 from ._httpx import alike
@@ -111,7 +111,7 @@ class BaseClient:
     ) -> Exchange:
         return Exchange(
             asked,
-            check_index_ids(index_ids),
+            check_asked_indexes(index_ids),
             require_all_indexes,
             sessions=self._known,
             config=self._config,

@@ -138,7 +138,7 @@ class ChatClient(BaseClient):
 
         Args:
             index_ids: The indexes it is bound to, ten at most; by default those of LLAMA_CLOUD_INDEX_IDS. An empty
-                list makes an unbound session, which takes indexes with every prompt.
+                list makes an unbound session: its prompts ask the indexes they name, else those of the variable.
             shared_access: What the holders of the session's share link may do: `read_only`, see what was said; or
                 `query`, ask as well, so that people outside your program add turns. None leaves it to the service.
 

@@ -426,3 +426,19 @@ def check_index_ids(index_ids: Sequence[str] | None) -> list[str] | None:
     if len(ids) > MAX_INDEXES:
         raise ConfigurationError(f"index_ids holds {len(ids)} indexes; a session takes at most {MAX_INDEXES}.")
     return ids
+
+
+def check_asked_indexes(index_ids: Sequence[str] | None) -> list[str] | None:
+    """Return `index_ids` as a list if they can be asked; None if none are given.
+
+    Raises:
+        ConfigurationError: They cannot. An empty list is not taken for "those of the environment": who computed which
+            indexes a user may see, and found none, must not ask others.
+    """
+    ids = check_index_ids(index_ids)
+    if ids == []:
+        raise ConfigurationError(
+            "index_ids is empty, so there is nothing to ask. Name an index; or leave index_ids out to ask those of the "
+            "session, or of LLAMA_CLOUD_INDEX_IDS."
+        )
+    return ids

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from llama_cloud_chat._config import ClientConfig, check_count, check_index_ids
+from llama_cloud_chat._config import ClientConfig, check_asked_indexes, check_count
 from llama_cloud_chat._errors import ChatError, ConfigurationError
 from llama_cloud_chat._session.brake import Brake, Caution
 from llama_cloud_chat._session.clock import Clock
@@ -80,7 +80,7 @@ class Run:
         self.by_group = session_per == "row-group"
         if self.by_group and not keep_sessions:
             raise ConfigurationError("Sessions of groups are kept; leave keep_sessions out, or session_per.")
-        self._indexes = check_index_ids(index_ids) or list(config.index_ids)
+        self._indexes = check_asked_indexes(index_ids) or list(config.index_ids)
         if not self._indexes:
             raise ConfigurationError(
                 "There is no index to ask. Pass index_ids, or set LLAMA_CLOUD_INDEX_IDS; client.indexes() lists what "

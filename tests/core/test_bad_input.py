@@ -95,6 +95,18 @@ def test_a_total_shorter_than_the_silence_allowed_bounds_it() -> None:
 ELEVEN = [f"idx-{number}" for number in range(11)]
 
 
+def test_no_indexes_are_not_taken_for_those_of_the_environment(client: Any, service: ChatService) -> None:
+    session = client.session("ses-1")
+    for ask in (
+        lambda: client.stream("ses-1", "What?", index_ids=[]),
+        lambda: session.ask("What?", []),
+        lambda: client.converse([Message("user", "What?")], index_ids=()),
+    ):
+        with pytest.raises(ConfigurationError, match="index_ids is empty"):
+            ask()
+    assert service.requests == []
+
+
 @pytest.mark.parametrize("index_ids", ["idx-1", b"idx", ELEVEN, [""], [" "], [None], [7], 7, {"idx-1"}, {"idx": 1}])
 def test_index_ids_that_are_no_list_of_ids_are_refused(client: Any, service: ChatService, index_ids: Any) -> None:
     session = client.session("ses-1")

@@ -120,7 +120,7 @@ def test_traces_name_the_provider_and_the_model_asked_for(model: ChatLlamaCloud)
 def test_a_pickle_leaves_the_key_behind_and_finds_it_in_the_environment(
     service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = ChatLlamaCloud(api_key=SecretStr(service.api_key), base_url=service.base_url, index_ids=[])
+    model = ChatLlamaCloud(api_key=SecretStr(service.api_key), base_url=service.base_url)
     pickled = pickle.dumps(model)
     assert service.api_key.encode() not in pickled
     arrived: ChatLlamaCloud = pickle.loads(pickled)

@@ -248,7 +248,7 @@ def test_a_key_names_a_query_of_a_thread_too(serve: Serve) -> None:
 def test_it_can_be_pickled_without_its_key(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     client = serve(echo)
     key = client.config.api_key.get_secret_value()
-    engine = LlamaCloudQueryEngine(client, index_ids=[], callback_manager=CallbackManager([LlamaDebugHandler()]))
+    engine = LlamaCloudQueryEngine(client, callback_manager=CallbackManager([LlamaDebugHandler()]))
     pickled = pickle.dumps(engine)
     assert key.encode() not in pickled
     assert key not in repr(engine)
