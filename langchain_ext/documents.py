@@ -19,7 +19,15 @@ def sources_as_documents(message: BaseMessage) -> list[Document]:
         A document per source, in the order of retrieval. `page_content` is the passage, empty for a file that was
         only found; `metadata` holds the rest under the names of `llama_cloud_chat.Source`: `file_name`,
         `file_id`, `page_start`, `page_end`, `score`, `rerank_score`, `attachments`, `metadata` and so on.
+
+    Raises:
+        TypeError: It is no message: a tool that was run with a string gives back the text alone.
     """
+    if not isinstance(message, BaseMessage):
+        raise TypeError(
+            f"Sources are read from a message, not {type(message).__name__}. Run the tool with a tool call, whose "
+            "answer is a ToolMessage: tool.invoke({'type': 'tool_call', 'id': '1', 'name': tool.name, 'args': {...}})."
+        )
     return [_document(source) for source in sources_of(message)]
 
 

@@ -141,7 +141,8 @@ class StructuredOutput:
             flaw = found
         where = f"{flaw.field}: " if flaw.field else ""
         raise StructuredOutputError(
-            f"The agent's answer does not fit the schema: {where}{flaw.reason}. Its text is in the error's `answer`.",
+            f"The agent's answer does not fit the schema: {where}{flaw.reason}. The error holds its text. "
+            "Make the schema smaller, or the question clearer; or have another model fill it.",
             reason=flaw.reason,
             field=flaw.field,
             answer=text,

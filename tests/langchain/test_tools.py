@@ -286,3 +286,8 @@ def test_a_tool_needs_no_langgraph(client: ChatClient, monkeypatch: pytest.Monke
     assert tool.args_schema is Question
     assert ask(tool, "text alone").content == "Hello"
     assert tool.tool_call_schema.model_json_schema()["required"] == ["question"]  # type: ignore[union-attr]
+
+
+def test_sources_are_read_from_a_message_and_not_from_a_text() -> None:
+    with pytest.raises(TypeError, match="tool call"):
+        sources_as_documents("30 days.")  # type: ignore[arg-type]
