@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from llama_index.core.base.llms.types import ChatMessage
 
-from llama_cloud_chat import Message, SessionBusyError, Turn
+from llama_cloud_chat import ConfigurationError, Message, SessionBusyError, Turn
 
 from ._converter import answer_message, history_messages
 from ._messages import anchor_of, to_core
@@ -50,7 +50,7 @@ class Conversation:
 
     def __init__(self, messages: Sequence[ChatMessage] = (), session_id: str | None = None) -> None:
         self._named = session_id
-        self._messages = [message.model_copy(deep=True) for message in messages]
+        self._messages = [_copied(message) for message in messages]
         self._past: list[Turn] | None = None if session_id is not None else []
         self._since: list[_Asked] = []
         self._running = 0
@@ -167,6 +167,12 @@ class Conversation:
                 self._queue.remove(place)
             if self._queue and not self._queue[0].reached.done():
                 self._queue[0].reached.set_result(None)
+
+
+def _copied(message: ChatMessage) -> ChatMessage:
+    if not isinstance(message, ChatMessage):
+        raise ConfigurationError(f"chat_history must be a list of ChatMessage; it holds {type(message).__name__}.")
+    return message.model_copy(deep=True)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -100,12 +100,17 @@ class FileRun:
         self._has_ids: bool | None = None
         self._marks = Marks()
         self._seen = Marks()
-        self._mark_what_is_there()
         self._columns, self._carried = _choose(columns)
+        self._mark_what_is_there()
         self._check(max_prompt_chars)
 
     def _mark_what_is_there(self) -> None:
         for place, row in enumerate(self._rows()):
+            if row.keys() != {*self._columns}:
+                raise ConfigurationError(
+                    f"{str(self.answers)!r} has other columns ({', '.join(row)}) than are wanted. Name the same with "
+                    "--columns, or another file with --out."
+                )
             self._marks.put(row["id"], Mark.of_row(place, row))
 
     def _rows(self) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from llama_cloud_chat._config import check_text
@@ -51,7 +52,7 @@ def read_question(given: object, place: int) -> Question:
     flaw = next(filter(None, flaws), None)
     question_id, words, group = given.get("id"), given.get("question"), given.get("group")
     return Question(
-        place if question_id is None or flaws[0] else question_id,
+        place if question_id is None or flaws[0] else _plain(question_id),
         words if isinstance(words, str) else "",
         None if group is None or flaws[2] else str(group),
         given,
@@ -59,10 +60,14 @@ def read_question(given: object, place: int) -> Question:
     )
 
 
+def _plain(question_id: str | Integral) -> str | int:
+    return question_id if isinstance(question_id, str) else int(question_id)  # NumPy's, for one, are no int
+
+
 def _flaw_of_id(question_id: object) -> str | None:
     if question_id is None:
         return None
-    if isinstance(question_id, bool) or not isinstance(question_id, (str, int)) or not str(question_id).strip():
+    if isinstance(question_id, bool) or not isinstance(question_id, (str, Integral)) or not str(question_id).strip():
         return f"An id is a text that is not empty, or a whole number, not {question_id!r}."
     return _flaw_of_text("id", str(question_id))
 

@@ -488,6 +488,6 @@ def _says_gone(error: APIStatusError) -> bool:
 
 def _no_indexes_error() -> ConfigurationError:
     return ConfigurationError(
-        "There is no index to ask. Pass index_ids, here or where the session is created, or set LLAMA_CLOUD_INDEX_IDS; "
-        "client.indexes() lists what there is."
+        "There is no index to ask. Set LLAMA_CLOUD_INDEX_IDS, or pass index_ids, here or where the session is created; "
+        "client.indexes(), and on the command line `llama-cloud-chat indexes`, list what there is."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -666,3 +667,9 @@ def test_a_group_whose_session_is_gone_fails_and_says_so(ask_all: AskAll, servic
     service.reply = reply
     results = ask_all(grouped("aa"), session_per="row-group")
     assert isinstance(results[1].error, NotFoundError)
+
+
+def test_an_integer_of_another_library_is_a_whole_number_as_an_id(ask_all: AskAll) -> None:
+    numpy = pytest.importorskip("numpy")
+    (result,) = ask_all([{"id": numpy.int64(3), "question": "What?"}])
+    assert json.dumps(result.as_row()["id"]) == "3"

@@ -274,6 +274,16 @@ def test_a_file_of_something_else_is_left_alone(questions: Path, answers: Path, 
     assert answers.read_bytes() == before
 
 
+def test_an_output_with_other_columns_is_left_alone(ask: Ask, questions: Path, answers: Path) -> None:
+    ask(questions, answers, columns=["answer"], most=2)
+    ask(questions, answers, columns=["answer"])
+    before = answers.read_bytes()
+    for columns in (None, ["answer", "pages"], ["pages"]):
+        with pytest.raises(ConfigurationError, match="has other columns"):
+            FileRun(questions, answers, columns=columns)
+    assert answers.read_bytes() == before
+
+
 def test_an_output_of_other_questions_is_left_alone(ask: Ask, questions: Path, answers: Path, tmp_path: Path) -> None:
     ask(questions, answers)
     before = answers.read_bytes()

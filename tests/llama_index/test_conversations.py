@@ -178,3 +178,11 @@ def test_an_engine_is_a_tool_of_a_function(serve: Serve) -> None:
     assert output.content == "There are 30 days.\n\nThey expire."
     assert output.raw_output.source_nodes
     assert "message" in tool.metadata.get_parameters_dict()["properties"]
+
+
+@pytest.mark.parametrize("history", ["a", [{"role": "user", "content": "a"}], [("user", "a")]])
+def test_a_history_that_holds_no_messages_is_refused_before_anything_is_asked(serve: Serve, history: Any) -> None:
+    client = serve(echo)
+    with pytest.raises(ConfigurationError, match="list of ChatMessage"):
+        LlamaCloudChatEngine(client).chat("b", chat_history=history)
+    assert turns(client) == []
