@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -63,6 +64,8 @@ class Marks:
             "CREATE TABLE marks (id TEXT PRIMARY KEY, place, words, error_type, asking, session_id) WITHOUT ROWID"
         )
         self._db.execute("BEGIN")  # for good: nobody else reads it
+        self.close = weakref.finalize(self, self._db.close)
+        """Forget everything. What nobody uses any more forgets by itself."""
 
     def get(self, question_id: object) -> Mark | None:
         """Return what is known of a question; None if nothing is."""
@@ -79,7 +82,3 @@ class Marks:
     def __len__(self) -> int:
         with self._lock:
             return int(self._db.execute("SELECT count(*) FROM marks").fetchone()[0])
-
-    def close(self) -> None:
-        """Forget everything."""
-        self._db.close()

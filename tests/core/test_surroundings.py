@@ -100,6 +100,8 @@ UNUSABLE = {
 def test_an_environment_that_httpx_cannot_use_is_one_error_and_not_for_this_machine(
     make: MakeClient, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if which == "a network" and httpx.__name__ == "httpx2":
+        pytest.skip("httpx2 knows networks, and would connect")
     settings, named = UNUSABLE[which]
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
