@@ -35,18 +35,14 @@ DEFAULT_RECOVERY_TIMEOUT = 60.0
 DEFAULT_MAX_EVENT_BYTES = 16 * 2**20
 """The most bytes that one event may hold."""
 
-DEFAULT_FRESHNESS = 10.0
-"""After how many seconds what is known of a session must be read again, for another client may have moved it on."""
+DEFAULT_FRESHNESS = 1.0
+"""After how many seconds what is known of a session must be read again, for another client may have moved it on.
+
+People pause longer, so that what other programs did meanwhile is seen; programs in one process do not.
+"""
 
 MAX_INDEXES = 10
 """How many indexes a session may be bound to (the Chat API's own limit)."""
-
-DEFAULT_MAX_RETRIES = 5
-DEFAULT_RECOVERY_TIMEOUT = 60.0
-"""Seconds."""
-DEFAULT_MAX_EVENT_BYTES = 16 * 2**20
-DEFAULT_FRESHNESS = 1.0
-"""Seconds. People pause longer, so that what other programs did meanwhile is seen; programs in one process do not."""
 
 _KEY_VARIABLES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 _TURN_BYTES_PER_EVENT_BYTES = 16
