@@ -95,7 +95,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
 
     folder = tmp_path_factory.mktemp("run")
-    (folder / "questions.jsonl").write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
+    (folder / "golden.jsonl").write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
     with LocalService([], agent=scripted_agent(answer)) as service:
         environment = {
             **os.environ,
@@ -108,7 +108,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [sys.executable, "-c", program, *COMMAND.split()], cwd=folder, env=environment, check=False
         )
     assert run.returncode == 1  # one question failed
-    return folder / "answers.jsonl"
+    return folder / "answers-to-judge.jsonl"
 
 
 @pytest.mark.parametrize(
