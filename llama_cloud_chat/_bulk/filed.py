@@ -105,8 +105,9 @@ class FileRun:
         self._check(max_prompt_chars)
 
     def _mark_what_is_there(self) -> None:
+        columns = {*self._columns}
         for place, row in enumerate(self._rows()):
-            if row.keys() != {*self._columns}:
+            if row.keys() != columns:
                 raise ConfigurationError(
                     f"{str(self.answers)!r} has other columns ({', '.join(row)}) than are wanted. Name the same with "
                     "--columns, or another file with --out."

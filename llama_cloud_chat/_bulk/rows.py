@@ -161,10 +161,13 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    check_parquet()
+def arrow_schema(columns: Iterable[str]) -> Any:
+    """Return the columns as Arrow has them: the types are the same in each table, also where it holds no value.
+
+    Args:
+        columns: Their names; one that the output does not have by itself is a text.
+    """
     import pyarrow as pa  # noqa: PLC0415
-    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
 
     source = pa.struct(
         [(name, pa.string()) for name in ("text", "file_name", "file_id")]
@@ -178,7 +181,15 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Mapping[st
         "whole": pa.int64(),
         "number": pa.float64(),
     }
-    schema = pa.schema([(name, types[COLUMNS.get(name, "text")]) for name in columns])
+    return pa.schema([(name, types[COLUMNS.get(name, "text")]) for name in columns])
+
+
+def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    check_parquet()
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
+
+    schema = arrow_schema(columns)
     remaining = iter(rows)
     with ParquetWriter(path, schema) as writer:
         while batch := [_of_parquet(columns, row) for row in islice(remaining, _BATCH)]:

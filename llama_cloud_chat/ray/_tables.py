@@ -6,31 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-_TEXT, _WHOLE, _REAL = pa.string(), pa.int64(), pa.float64()
-_SOURCE = {
-    "text": _TEXT,
-    "file_name": _TEXT,
-    "file_id": _TEXT,
-    "page_start": _WHOLE,
-    "page_end": _WHOLE,
-    "score": _REAL,
-}
-_ANSWERS = {
-    "answer": _TEXT,
-    "sources": pa.list_(pa.struct(_SOURCE)),
-    "pages": pa.list_(_TEXT),
-    "tokens": _WHOLE,
-    "input_tokens": _WHOLE,
-    "output_tokens": _WHOLE,
-    "seconds": _REAL,
-    "session_id": _TEXT,
-    "turn": _WHOLE,
-    "skipped_index_ids": pa.list_(_TEXT),
-    "attempts": _WHOLE,
-    "asking": _WHOLE,
-    "error": _TEXT,
-    "error_type": _TEXT,
-}
+from llama_cloud_chat._bulk.rows import COLUMNS, arrow_schema
+
+_OF_QUESTIONS = ("id", "question")
+_ANSWERS = arrow_schema(name for name in COLUMNS if name not in _OF_QUESTIONS)
 
 
 def read_batch(batch: Any) -> Any:
@@ -44,8 +23,8 @@ def read_batch(batch: Any) -> Any:
 
 def with_answers(table: Any, rows: list[dict[str, Any]]) -> Any:
     """Return a table with the columns of answers beside its own, in place of those of the same name."""
-    answers = pa.Table.from_pylist(rows, schema=pa.schema(_ANSWERS))
-    table = table.drop_columns([name for name in table.column_names if name in _ANSWERS])
+    answers = pa.Table.from_pylist(rows, schema=_ANSWERS)
+    table = table.drop_columns([name for name in table.column_names if name in _ANSWERS.names])
     for field, column in zip(answers.schema, answers.columns, strict=True):
         table = table.append_column(field, column)
     return table
