@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
 from selenium.webdriver.common.by import By
 
 from llama_cloud_chat.local import LocalService
 
-from ..notebooks.browser import MISSING, open_browser
+from ..notebooks.browser import open_browser
+from ..notebooks.screenshot import in_few_colours, save
 from .test_web_chat import ROOT, answered, ask, chat, until
 
 WHERE = ROOT / "docs" / "images" / "web-chat.png"
@@ -37,19 +35,8 @@ def take(width: int = 800, height: int = 1010) -> bytes:
             until(lambda seen=number: len(browser.driver.find_elements(By.CSS_SELECTOR, "article.assistant")) == seen)
             answered(browser)
         until(lambda: browser.run(_ALL_SEEN), "the page pictures")
-        picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("RGB")
-    file = io.BytesIO()
-    picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
-def main() -> None:
-    """Take the picture and save it."""
-    if MISSING:
-        sys.exit(f"The picture {MISSING}")
-    WHERE.write_bytes(take())
-    print(f"{WHERE} is {WHERE.stat().st_size // 1000} kB large.")
+        return in_few_colours(browser.driver.get_screenshot_as_png())
 
 
 if __name__ == "__main__":
-    main()
+    save(take, WHERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -56,19 +57,24 @@ def take(width: int = 1000) -> bytes:
         lab.wait(lambda: places.append(lab.output(1, _PLACE)) or (len(places) > 10 and len(set(places[-10:])) == 1))
         picture = Path(taken) / "cell.png"
         browser.photograph(picture, CELL_SELECTOR)
-        file = io.BytesIO()
-        colours = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        colours.save(file, "PNG", optimize=True)
+        return in_few_colours(picture.read_bytes())
+
+
+def in_few_colours(png: bytes) -> bytes:
+    """Return a PNG as one of 256 colours, which is a quarter as large."""
+    file = io.BytesIO()
+    colours = Image.open(io.BytesIO(png)).convert("RGB")
+    colours.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
-def main() -> None:
-    """Take the picture and save it."""
+def save(take: Callable[[], bytes], where: Path) -> None:
+    """Take a picture and save it."""
     if MISSING:
         sys.exit(f"The picture {MISSING}")
-    WHERE.write_bytes(take())
-    print(f"{WHERE} is {WHERE.stat().st_size // 1000} kB large.")
+    where.write_bytes(take())
+    print(f"{where} is {where.stat().st_size // 1000} kB large.")
 
 
 if __name__ == "__main__":
-    main()
+    save(take, WHERE)
