@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from llama_index.core.agent.workflow import AgentOutput, AgentSetup, AgentStream, BaseWorkflowAgent, ToolCallResult
 from llama_index.core.agent.workflow import ToolCall as ToolCallEvent
@@ -26,6 +24,7 @@ from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.tools import AsyncBaseTool, ToolSelection
 from llama_index.core.workflow import Context, step
 from pydantic import BaseModel, PrivateAttr
+from workflows.handler import WorkflowHandler
 
 from llama_cloud_chat import (
     AsyncChatClient,
@@ -34,7 +33,6 @@ from llama_cloud_chat import (
     ConfigurationError,
     ConverseOptions,
     Event,
-    Message,
     TextDelta,
     ThinkingDelta,
     ToolCall,
@@ -95,10 +93,11 @@ class LlamaCloudAgent(BaseWorkflowAgent):
 
     A run goes on where its messages say, else where its `Context` says, else in the session `session_id=`, else in a
     new one. A Context keeps the conversation as plain data, which survives `to_dict` and `from_dict`: a second run from
-    the same place forks, and a session that is gone is no dead end. `run(..., key=)` names a question: under one key it
-    is asked once. A run of an `AgentWorkflow` is named by its request,
-    `ChatMessage(..., additional_kwargs={"question_key": ...})`: each agent is then asked its first question once, its
-    second, and so on. The output of a run has its `source_nodes`, and so has the `raw_output` of each tool's result.
+    the same place forks, a session that is gone is no dead end, and after a run that was cancelled the next one answers
+    its own question. `run(..., key=)` names a question: under one key it is asked once. A run of an `AgentWorkflow` is
+    named by its request, `ChatMessage(..., additional_kwargs={"question_key": ...})`: each agent is then asked its
+    first question once, its second, and so on. The output of a run has its `source_nodes`, and so has the `raw_output`
+    of each tool's result.
 
     Args:
         name: What other agents call it.
@@ -129,9 +128,6 @@ class LlamaCloudAgent(BaseWorkflowAgent):
     _options: ConverseOptions = PrivateAttr()
     _first_session_id: str | None = PrivateAttr()
     _made_with: dict[str, Any] = PrivateAttr()
-    _asking: WeakKeyDictionary[Any, tuple[list[Message], asyncio.Future[AgentOutput]]] = PrivateAttr(
-        default_factory=WeakKeyDictionary
-    )
     _reader: AnswerReader | None = PrivateAttr(default=None)
 
     def __init__(
@@ -190,6 +186,33 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         # A workflow holds on to its runtime; what is pickled is how to make the agent again.
         return partial(type(self), **self._made_with), ()
 
+    def run(  # type: ignore[override]  # as LlamaIndex's own differs from that of a workflow
+        self,
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        memory: BaseMemory | None = None,
+        ctx: Context | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> WorkflowHandler:
+        """Run, and answer what is asked here: a run that was broken off in the Context is not taken up instead.
+
+        Args:
+            user_msg: The question. With neither it nor `chat_history` a run that was broken off goes on.
+            chat_history: The conversation before it.
+            memory: Where the conversation is kept.
+            ctx: The Context to go on in.
+            *args: LlamaIndex's further ones, as they are.
+            **options: LlamaIndex's further ones, as they are, and `key`, which names the question.
+
+        Returns:
+            The handler of the run.
+        """
+        is_asked = user_msg or chat_history or options.get("start_event")
+        if ctx is not None and (is_asked or not ctx.is_running):
+            _leave_steps(ctx, self)
+        return super().run(user_msg, chat_history, memory, ctx, *args, **options)
+
     @step
     async def run_agent_step(self, ctx: Context, ev: AgentSetup) -> AgentOutput:
         """Take the step, also of a run that goes on in a Context which was left in mid-run and so lost its memory.
@@ -230,26 +253,6 @@ class LlamaCloudAgent(BaseWorkflowAgent):
             StructuredOutputError: The answer does not fit `output_cls`.
         """
         messages = await self._messages(ctx, llm_input)
-        said = to_core(messages)
-        told, answer = self._asking.get(ctx.store, (None, None))
-        if answer is not None and told == said:  # a run that was left in mid-turn takes its step up and begins anew
-            return await asyncio.shield(answer)
-        answer = asyncio.get_running_loop().create_future()
-        self._asking[ctx.store] = said, answer
-        try:
-            output = await self._answer(ctx, messages, tools, memory)
-        except BaseException:
-            answer.cancel()
-            raise
-        else:
-            answer.set_result(output)
-            return output
-        finally:
-            self._asking.pop(ctx.store, None)
-
-    async def _answer(
-        self, ctx: Any, messages: Sequence[ChatMessage], tools: Sequence[AsyncBaseTool], memory: BaseMemory
-    ) -> AgentOutput:
         live = await self._prepare(ctx, messages)
         results: list[ToolCallResult] = []
         text = ""
@@ -403,6 +406,21 @@ def _check(can_handoff_to: list[str] | None, options: dict[str, Any]) -> None:
             "can_handoff_to must name one agent: the agent on the service does not see the others, and so cannot "
             "choose among them."
         )
+
+
+def _leave_steps(ctx: Context, agent: BaseWorkflowAgent) -> None:
+    """Leave the steps that a run was broken off in, which the next one would take up in place of its own question.
+
+    LlamaIndex takes them up whether a run goes on or begins, and one that was cancelled goes on once its Context is
+    restored: `rewind_in_progress` and `_process_cancel_run_tick` in workflows/runtime/control_loop/reduce.py.
+    """
+    told: dict[str, Any] = ctx.to_dict()
+    face = getattr(ctx, "_face", None)
+    kept = {name: value for name, value in told.items() if name in {"version", "state"}}
+    fresh: Context = Context.from_dict(agent, kept, serializer=getattr(face, "_serializer", None))
+    is_under_way = ctx.is_running and type(face) is not type(getattr(fresh, "_face", None))
+    if not is_under_way:  # else LlamaIndex refuses a second run
+        vars(ctx).update(vars(fresh))
 
 
 def _as_anothers(message: ChatMessage) -> ChatMessage:

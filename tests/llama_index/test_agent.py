@@ -18,7 +18,7 @@ from llama_index.core.agent.workflow import (
 )
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.memory import ChatMemoryBuffer, Memory, StaticMemoryBlock
-from llama_index.core.workflow import Context
+from llama_index.core.workflow import Context, JsonPickleSerializer, JsonSerializer
 from pydantic import BaseModel
 
 from llama_cloud_chat import AsyncChatClient, ConfigurationError, TurnFailedError
@@ -362,12 +362,7 @@ async def test_a_memory_block_reaches_the_agent_in_every_turn(aserve: AServe) ->
     await memory.sql_store._async_engine.dispose()  # type: ignore[union-attr]
 
 
-@pytest.mark.rule("design-3")
-@pytest.mark.parametrize("how", ["asked again", "restored"])
-async def test_a_run_cancelled_in_mid_turn_asks_once(aserve: AServe, how: str) -> None:
-    gate = Gate()
-    client = aserve(gate)
-    agent = LlamaCloudAgent(async_client=client)
+async def _cancelled(agent: LlamaCloudAgent, gate: Gate, serializer: JsonSerializer | None = None) -> Context:
     context = Context(agent)
     handler = agent.run("a", ctx=context)
     assert await asyncio.to_thread(gate.waiting.wait, WAIT)
@@ -375,9 +370,74 @@ async def test_a_run_cancelled_in_mid_turn_asks_once(aserve: AServe, how: str) -
     with pytest.raises(BaseException):  # noqa: B017  # which one depends on the version
         await asyncio.wait_for(handler, WAIT)
     gate.open.set()
-    if how == "restored":
-        context = Context.from_dict(agent, json.loads(json.dumps(context.to_dict())))
+    if serializer is None:
+        return context
+    return Context.from_dict(agent, json.loads(json.dumps(context.to_dict(serializer))), serializer)
+
+
+PLACES = pytest.mark.parametrize(
+    "serializer", [None, JsonSerializer(), JsonPickleSerializer()], ids=["here", "restored", "restored from pickles"]
+)
+
+
+@pytest.mark.rule("design-3")
+@PLACES
+async def test_a_run_cancelled_in_mid_turn_asks_once(aserve: AServe, serializer: JsonSerializer | None) -> None:
+    gate = Gate()
+    client = aserve(gate)
+    agent = LlamaCloudAgent(async_client=client)
+    context = await _cancelled(agent, gate, serializer)
     output, _ = await _run(agent, "a", ctx=context)
+    assert str(output) == "a one two"
+    assert list((await _turns(client)).values()) == [1]
+
+
+@PLACES
+async def test_a_run_after_a_cancelled_one_answers_its_own_question(
+    aserve: AServe, serializer: JsonSerializer | None
+) -> None:
+    gate = Gate()
+    agent = LlamaCloudAgent(async_client=aserve(gate))
+    context = await _cancelled(agent, gate, serializer)
+    answers = [str((await _run(agent, prompt, ctx=context))[0]) for prompt in "bc"]
+    kept = isinstance(serializer, JsonPickleSerializer)  # with the memory, which knows what was left unanswered
+    assert answers == ["a\n\nb one two" if kept else "b one two", "c one two"]
+
+
+async def test_a_context_keeps_its_state_and_its_serializer_over_runs(aserve: AServe) -> None:
+    agent = LlamaCloudAgent(async_client=aserve(echo))
+    context = Context.from_dict(agent, {}, JsonPickleSerializer())
+    await context.store.set("theirs", frozenset("x"))  # which JSON cannot hold
+    for prompt in "ab":
+        await _run(agent, prompt, ctx=context)
+    assert await context.store.get("theirs") == frozenset("x")
+
+
+async def test_a_second_run_in_a_context_that_runs_is_refused_and_disturbs_nothing(aserve: AServe) -> None:
+    gate = Gate()
+    agent = LlamaCloudAgent(async_client=aserve(gate))
+    context = Context(agent)
+    handler = agent.run("a", ctx=context)
+    assert await asyncio.to_thread(gate.waiting.wait, WAIT)
+    with pytest.raises(Exception, match="already running"):
+        agent.run("b", ctx=context)
+    gate.open.set()
+    assert str(await handler) == "a one two"
+
+
+async def test_a_context_written_down_in_mid_run_goes_on_with_that_run(aserve: AServe) -> None:
+    gate = Gate()
+    client = aserve(gate)
+    agent = LlamaCloudAgent(async_client=client)
+    context = Context(agent)
+    handler = agent.run("a", ctx=context)
+    assert await asyncio.to_thread(gate.waiting.wait, WAIT)
+    written = json.loads(json.dumps(context.to_dict()))
+    await handler.cancel_run()
+    with pytest.raises(BaseException):  # noqa: B017  # which one depends on the version
+        await asyncio.wait_for(handler, WAIT)
+    gate.open.set()
+    output, _ = await _run(agent, ctx=Context.from_dict(agent, written))
     assert str(output) == "a one two"
     assert list((await _turns(client)).values()) == [1]
 
