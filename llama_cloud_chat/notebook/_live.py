@@ -11,6 +11,7 @@ import contextvars
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,8 +121,8 @@ def follow(stream: Stream, display: Display, clock: Clock) -> None:
     # The context tells a kernel which cell the painter's output belongs to.
     run = contextvars.copy_context().run
     painter = threading.Thread(target=run, args=(_Painter(stream, display, clock).paint_until, is_over), daemon=True)
-    painter.start()
     try:
+        painter.start()
         for piece in stream.pieces:
             stream.take(piece)
     finally:
@@ -129,7 +130,8 @@ def follow(stream: Stream, display: Display, clock: Clock) -> None:
             stream.close()
         finally:
             is_over.set()
-            painter.join()
+            with suppress(RuntimeError):  # interrupted before it began: it will find that all is over
+                painter.join()
 
 
 async def afollow(stream: Stream, display: Display, clock: Clock) -> None:
@@ -155,12 +157,12 @@ class _Painter:
         self._begun = clock.monotonic()
 
     def paint_until(self, is_over: threading.Event) -> None:
-        while not self._clock.wait(is_over, self._paint()):
-            pass
+        while not is_over.is_set():
+            self._clock.wait(is_over, self._paint())
 
     async def apaint_until(self, is_over: asyncio.Event) -> None:
-        while not await self._clock.wait_async(is_over, self._paint()):
-            pass
+        while not is_over.is_set():
+            await self._clock.wait_async(is_over, self._paint())
 
     def _paint(self) -> float:
         """Paint; return for how long to pause then. This alone decides the rate."""

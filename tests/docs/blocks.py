@@ -14,6 +14,7 @@ import contextlib
 import doctest
 import io
 import itertools
+import logging
 import os
 import re
 import subprocess
@@ -76,6 +77,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv("LLAMA_CLOUD_API_KEY", service.api_key)
         monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", ",".join(service.index_ids))
         yield
+    logging.getLogger("llama_cloud_chat").setLevel(logging.NOTSET)  # a page's program sets it for its process
 
 
 def parse(document: Document) -> Iterator[Region]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -180,6 +181,32 @@ def test_a_stream_ends_in_the_static_view_of_its_answer(
     final = notebook.displayed(captured)[-1]["text/html"]
     assert final == to_html(answer)
     assert seen(final) == what_is_seen_of(service, client, asked=not isinstance(answer, AIMessage))
+
+
+@pytest.mark.parametrize("kind", list(SYNC))
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_kernel_interrupted_while_the_view_begins_lets_the_turn_go(
+    kind: str,
+    has_begun: bool,
+    service: ChatService,
+    client: ChatClient,
+    notebook: Notebook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held(service)
+    stream = SYNC[kind](client)
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if has_begun:
+            start(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, capture_output(), pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, "start", interrupted)
+        show(stream)
+    assert all(request.hung_up.wait(10) for request in service.received("stream"))
+    assert len(service.received("stream")) == (kind == "query")  # which has begun before it is shown
 
 
 @pytest.mark.parametrize("ask", ASYNC)
