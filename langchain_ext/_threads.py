@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,10 +44,10 @@ class Threads:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads: OrderedDict[str, _Thread] = OrderedDict()
+        self._threads: OrderedDict[Hashable, _Thread] = OrderedDict()
 
     @contextlib.contextmanager
-    def turn(self, name: str | None) -> Iterator[None]:
+    def turn(self, name: Hashable) -> Iterator[None]:
         """Wait until a thread's earlier questions are answered, and let its later ones wait."""
         before, done = self._line_up(name)
         try:
@@ -58,7 +58,7 @@ class Threads:
             _step_aside(before, done)
 
     @contextlib.asynccontextmanager
-    async def aturn(self, name: str | None) -> AsyncIterator[None]:
+    async def aturn(self, name: Hashable) -> AsyncIterator[None]:
         """Do as `turn`, without blocking."""
         before, done = self._line_up(name)
         try:
@@ -68,7 +68,7 @@ class Threads:
         finally:
             _step_aside(before, done)
 
-    def _line_up(self, name: str | None) -> tuple[Future[None] | None, Future[None]]:
+    def _line_up(self, name: Hashable) -> tuple[Future[None] | None, Future[None]]:
         done: Future[None] = Future()
         if name is None:
             return None, done
@@ -77,18 +77,18 @@ class Threads:
             before, thread.last_in_line = thread.last_in_line, done
         return before, done
 
-    def recall(self, name: str | None) -> list[Exchange]:
+    def recall(self, name: Hashable) -> list[Exchange]:
         """Return what this process knows to have been asked on a thread."""
         with self._lock:
             return [] if name is None else [*self._get(name).exchanges]
 
-    def remember(self, name: str | None, exchanges: Sequence[Exchange]) -> None:
+    def remember(self, name: Hashable, exchanges: Sequence[Exchange]) -> None:
         """Keep what was asked on a thread."""
         if name is not None:
             with self._lock:
                 self._get(name).exchanges = [*exchanges]
 
-    def _get(self, name: str) -> _Thread:
+    def _get(self, name: Hashable) -> _Thread:
         thread = self._threads.setdefault(name, _Thread())
         self._threads.move_to_end(name)
         if len(self._threads) > _MOST_THREADS:
@@ -139,14 +139,12 @@ def _in_order(together: Sequence[Exchange]) -> list[Exchange]:
     return sorted(together, key=lambda one: anchor_of(one.answer).turn or 0)
 
 
-def asked_together(messages: Sequence[BaseMessage], call_id: str | None) -> set[str | None]:
-    """Return the ids of the calls that were made together with a call."""
+def asking_message(messages: Sequence[BaseMessage], call_id: str | None) -> AIMessage | None:
+    """Return the message in which a call was made; None if there is none."""
     for message in reversed(messages):
-        if isinstance(message, AIMessage):
-            ids = {call["id"] for call in message.tool_calls}
-            if call_id in ids:
-                return ids - {call_id}
-    return set()
+        if isinstance(message, AIMessage) and any(call["id"] == call_id for call in message.tool_calls):
+            return message
+    return None
 
 
 def conversation(exchanges: Sequence[Exchange], question: str) -> list[BaseMessage]:

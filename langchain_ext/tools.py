@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
@@ -20,7 +21,7 @@ from ._names import check_names, field_names
 from ._threads import (
     Exchange,
     Threads,
-    asked_together,
+    asking_message,
     conversation,
     messages_of,
     read_exchanges,
@@ -196,6 +197,7 @@ class _Call:
         self._question = question
         self._call_id = call_id
         self._told = messages_of(state) if tool.session_per == "thread" else None
+        self._asking = asking_message(self._told or [], call_id)
         self.thread = self._thread_of(config) if tool.session_per == "thread" else None
 
     @property
@@ -203,12 +205,12 @@ class _Call:
         """What is wrong with the question, for the model that drives; None if it can be asked."""
         return None if self._question.strip() else "The question is empty. Ask a complete question, in plain language."
 
-    def _thread_of(self, config: RunnableConfig | None) -> str | None:
+    def _thread_of(self, config: RunnableConfig | None) -> Hashable:
         thread_id = ((config or {}).get("configurable") or {}).get("thread_id")
-        if thread_id is not None:
-            return str(thread_id)
-        # Without a thread, what is asked in one message is lined up all the same.
-        return self._told[-1].id if self._told else None
+        if self._asking is None or self._asking.id is None:
+            return thread_id
+        # What is asked in one message is lined up, also without a thread; sub-agents of one thread do not meet there.
+        return thread_id, self._asking.id
 
     def messages(self) -> list[Any]:
         """Return the conversation that ends with the question."""
@@ -219,15 +221,20 @@ class _Call:
         known = self._tool._threads.recall(self.thread)
         if self._told is None:
             return known
-        together = asked_together(self._told, self._call_id)
+        together = self._together()
         self._kept = [one for one in known if one.call_id in together]
         told = read_exchanges(self._told, self._tool.name)
         return [*told, *(one for one in self._kept if one.call_id not in {other.call_id for other in told})]
 
+    def _together(self) -> set[str | None]:
+        """Return the ids of the tool's calls that were made in one message with this one."""
+        calls = [] if self._asking is None else self._asking.tool_calls
+        return {call["id"] for call in calls if call["name"] == self._tool.name} - {self._call_id}
+
     def conclude(self, answer: AIMessage) -> tuple[str | ToolMessage, list[dict[str, Any]]]:
         """Return what the tool answers, and keep it for what is asked next."""
         exchange = Exchange(self._call_id, self._question, answer)
-        self._tool._threads.remember(self.thread, [*(self._before if self._told is None else self._kept), exchange])
+        self._tool._threads.remember(self.thread, self._still_to_tell(exchange))
         sources = sources_of(answer)
         if self._call_id is None:
             return str(answer.text), sources
@@ -239,6 +246,12 @@ class _Call:
             response_metadata=told_in(answer),
         )
         return message, sources
+
+    def _still_to_tell(self, exchange: Exchange) -> list[Exchange]:
+        """Return what no message says when the thread is asked next; once all that was asked together is, they do."""
+        if self._told is None:
+            return [*self._before, exchange]
+        return [*self._kept, exchange] if len(self._kept) < len(self._together()) else []
 
     def answer_with(self, complaint: str) -> tuple[str | ToolMessage, list[dict[str, Any]]]:
         """Return an answer from which the driving model sees what to do better."""

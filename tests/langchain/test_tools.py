@@ -257,6 +257,23 @@ def test_questions_asked_together_queue_up(tool: LlamaCloudChatTool, thread: str
     assert [answer.text[8:] for answer in told(state)] == ["one", "two", "three", "four"]
 
 
+def test_sub_agents_of_one_thread_that_ask_at_once_keep_a_session_each(tool: LlamaCloudChatTool) -> None:
+    sessions: dict[str, list[str]] = {"a": [], "b": []}
+    asking = {name: calling(tool, **{f"{name}{number}": "?" for number in (1, 2, 3)}) for name in sessions}
+    for number in (1, 2, 3):
+        for name, message in asking.items():
+            state = {"messages": [message.model_copy(update={"id": name})]}
+            call = {"type": "tool_call", "id": f"{name}{number}", "name": tool.name}
+            answer = tool.invoke(
+                {**call, "args": {"question": "?", "state": state}}, {"configurable": {"thread_id": "t"}}
+            )
+            assert answer.response_metadata["turn"] == number
+            sessions[name].append(answer.response_metadata["session_id"])
+    one, other = (set(of_one) for of_one in sessions.values())
+    assert len(one) == len(other) == 1
+    assert one != other
+
+
 async def test_questions_asked_together_queue_up_by_asyncio(client: ChatClient, async_client: AsyncChatClient) -> None:
     tool = LlamaCloudChatTool(client=client, async_client=async_client)
     config: Any = {"configurable": {"thread_id": "t"}}
