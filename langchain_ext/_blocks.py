@@ -118,9 +118,10 @@ _MAKERS: dict[type, Callable[[Any, int], Block]] = {
 
 
 class CuttingReader(BlockReader):
-    """Ends with the text before the first stop sequence. What may be the beginning of one is held back.
+    """Ends with the text before the first stop sequence, the one that is complete first, as models have it.
 
-    A sequence is looked for within each segment, blank line included.
+    What may be the beginning of one is held back, so how the text is cut into pieces makes no difference. A sequence is
+    looked for within each segment, blank line included.
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
@@ -163,8 +164,12 @@ class CuttingReader(BlockReader):
         return [text_block(text[:end], self.number(delta.index))] if end else ()
 
     def _find_stop(self, text: str) -> int | None:
-        """Return where the first of the stop sequences begins; None if there is none of them."""
-        return min((start for sequence in self._stop if (start := text.find(sequence)) >= 0), default=None)
+        """Return where the stop sequence begins that is complete first; None if there is none.
+
+        Which one begins first is not asked: it could be decided only once more of the text is there.
+        """
+        found = [(start + len(one), start) for one in self._stop if (start := text.find(one)) >= 0]
+        return min(found)[1] if found else None
 
     def _suspicious(self, text: str) -> int:
         """Return how many characters at the end of `text` may begin a stop sequence."""

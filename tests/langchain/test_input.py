@@ -126,6 +126,8 @@ STOPS = [
     ("think, look, answer", ["days"], "30 "),
     ("a whole that says more", ["yo"], "Hello, "),
     ("an answer in two around a tool, whole late", ["kx", "fx"], "Look\n\nfound"),
+    ("many pieces", ["two three four", "wo t"], "One t"),
+    ("many pieces", ["wo", "two"], "One "),
 ]
 
 
