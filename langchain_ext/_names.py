@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+import inspect
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel
 
-from llama_cloud_chat import ConfigurationError
+from llama_cloud_chat import ChatClient, ConfigurationError
 
 PASSED_BY_FRAMEWORKS = frozenset(
     {
@@ -49,6 +50,8 @@ PASSED_BY_FRAMEWORKS = frozenset(
 _OWN_PREFIXES = ("ls_", "lc_")
 """How LangChain's own names begin."""
 
+_OF_THE_CLIENT = frozenset(inspect.signature(ChatClient).parameters)
+
 
 def field_names(model: type[BaseModel]) -> set[str]:
     """Return the names under which a model's fields can be given."""
@@ -70,6 +73,11 @@ def check_names(given: Iterable[object], known: Collection[str], where: str) -> 
     for name in given:
         if name in known or name in PASSED_BY_FRAMEWORKS or str(name).startswith(_OWN_PREFIXES):
             continue
-        near = difflib.get_close_matches(str(name), sorted(known), n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(sorted(known))}."
-        raise ConfigurationError(f"{where} takes no argument {name!r}. {hint}")
+        raise ConfigurationError(f"{where} takes no argument {name!r}. {_hint(str(name), sorted(known))}")
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    if name in _OF_THE_CLIENT:
+        return f"It is the client's: make one with it, and pass that, client=ChatClient({name}=...)."
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known)}."

@@ -216,6 +216,15 @@ def test_the_tool_knows_its_names_too(client: ChatClient) -> None:
         LlamaCloudChatTool(client=client, index_id="a")  # type: ignore[call-arg]
 
 
+def test_an_option_of_the_client_says_where_it_belongs(client: ChatClient) -> None:
+    with pytest.raises(ConfigurationError, match=r"client=ChatClient\(long_prompts=\.\.\.\)"):
+        ChatLlamaCloud(client=client, long_prompts="parts")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"client=ChatClient\(api_key=\.\.\.\)"):
+        LlamaCloudChatTool(api_key="key")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"client=ChatClient\(ledger=\.\.\.\)"):
+        ChatLlamaCloud(client=client).bind(ledger=None)
+
+
 def test_calls_know_their_names(model: ChatLlamaCloud) -> None:
     with pytest.raises(ConfigurationError, match="'session_id'"):
         model.bind(sesion_id="a")
