@@ -39,6 +39,7 @@ _NAMED_ROLES: dict[str, Role] = {
 
 _MEDIA: dict[str, str] = {
     "image": "image",
+    "image_generation_call": "image",
     "image_url": "image",
     "input_image": "image",
     "audio": "audio",
@@ -49,6 +50,9 @@ _MEDIA: dict[str, str] = {
     "document": "document",
 }
 """What kinds of blocks hold something that people see or hear, and what they are called."""
+
+_TEXTS = {"text": "text", "text-plain": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""What kinds of blocks are text, and where in them it stands."""
 
 _NAME_KEYS = ("filename", "file_name", "name", "title")
 
@@ -111,15 +115,15 @@ def _said(message: BaseMessage, *, is_answer: bool) -> tuple[str, list[str]]:
 def _text_of(block: object) -> str | None:
     if isinstance(block, str):
         return block
-    if isinstance(block, dict) and block.get("type") in {"text", "text-plain"} and isinstance(block.get("text"), str):
-        return str(block["text"])
-    return None
+    text = block.get(_TEXTS.get(str(block.get("type")))) if isinstance(block, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def _kind_of(block: object, *, is_answer: bool) -> str | None:
-    kind = str(block.get("type")) if isinstance(block, dict) else type(block).__name__
-    if kind == "text-plain":  # a text that lies elsewhere
-        return "document"
+    told = block if isinstance(block, dict) else {}
+    kind = str(told.get("type") or "untyped")
+    if kind in {"media", "text-plain"}:  # Gemini's, of any kind; a text that lies elsewhere
+        return _MEDIA.get(str(told.get("mime_type")).partition("/")[0], "document")
     return _MEDIA.get(kind, None if is_answer else kind)
 
 

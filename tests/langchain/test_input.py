@@ -69,6 +69,7 @@ FILE = {"type": "file", "base64": "aGk=", "mime_type": "application/pdf"}
         ([HumanMessage([IMAGE])], "takes text alone"),
         ([HumanMessage([{"type": "text", "text": "see"}, FILE])], "takes text alone"),
         ([HumanMessage([{"type": "mystery"}])], "mystery content"),
+        ([HumanMessage([{"inline": "aGk="}])], "untyped content"),
         ([SystemMessage("hi")], "no message of the user"),
         ([AIMessage("ho"), ToolMessage("hi", tool_call_id="1")], "no message of the user"),
         (
@@ -199,6 +200,28 @@ def test_what_is_no_text_is_told_by_name_where_it_is_not_asked(model: ChatLlamaC
         assert words in said
     assert "And now?" in said
     assert "hm" not in said
+
+
+def test_what_other_providers_call_texts_and_pictures_is_told_too(model: ChatLlamaCloud) -> None:
+    picture = {"type": "media", "mime_type": "image/png", "data": "aGk="}
+    said = model.invoke(
+        [
+            HumanMessage([{"type": "input_text", "text": "Draw a leaf "}, picture]),
+            AIMessage(
+                [
+                    {"type": "reasoning", "summary": []},
+                    {"type": "output_text", "text": "Here: "},
+                    {"type": "image_generation_call", "id": "1", "result": "aGk="},
+                    {"type": "media", "file_uri": "gs://a.pdf", "mime_type": "application/pdf"},
+                    {"type": "refusal", "refusal": " No more."},
+                ]
+            ),
+            HumanMessage([{"type": "input_text", "text": "And now?"}]),
+        ]
+    ).text
+    assert "> Draw a leaf [image]\n" in said
+    assert "> Here: [image][document] No more.\n" in said
+    assert said.endswith("And now?")
 
 
 def test_a_picture_that_is_never_sent_disturbs_nobody(model: ChatLlamaCloud, client: ChatClient) -> None:
