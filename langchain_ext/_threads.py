@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from concurrent.futures import Future
@@ -43,8 +45,14 @@ class Threads:
     """The threads that a tool and its copies are used on. Questions of one thread are asked one after the other."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._threads: OrderedDict[Hashable, _Thread] = OrderedDict()
+        self._begin_lines()
+        _living.add(self)
+
+    def _begin_lines(self) -> None:
+        self._lock = threading.Lock()
+        for thread in self._threads.values():
+            thread.last_in_line = None
 
     @contextlib.contextmanager
     def turn(self, name: Hashable) -> Iterator[None]:
@@ -103,6 +111,19 @@ class Threads:
 
     def __reduce__(self) -> tuple[type[Threads], tuple[()]]:
         return Threads, ()
+
+
+_living: weakref.WeakSet[Threads] = weakref.WeakSet()
+
+
+def _begin_lines_in_child() -> None:
+    """Nobody who stood in line is in the child of a fork: whoever waited for them would wait for ever."""
+    for threads in list(_living):
+        threads._begin_lines()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_begin_lines_in_child)
 
 
 def _step_aside(before: Future[None] | None, done: Future[None]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import pickle
+import subprocess
 import sys
 from typing import Any
 
@@ -295,6 +297,25 @@ async def test_one_that_gives_up_waiting_lets_the_next_one_wait_on() -> None:
     await first.__aexit__(None, None, None)
     await after
     await third.__aexit__(None, None, None)
+
+
+CHILD = """
+import os, signal, sys
+from langchain_ext._threads import Threads
+threads = Threads()
+with threads.turn("t"):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        with threads.turn("t"):
+            os._exit(0)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork here.")
+def test_the_child_of_a_fork_waits_for_nobody_of_its_parent() -> None:
+    subprocess.run([sys.executable, "-c", CHILD], check=True, timeout=60)
 
 
 def test_a_tool_needs_no_langgraph(client: ChatClient, monkeypatch: pytest.MonkeyPatch) -> None:
