@@ -6,6 +6,7 @@ tries again whatever it does not know.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -63,6 +64,8 @@ class BothFamilies:
             ours = error.ours if isinstance(error, _Adopted) else type(error)
             changed: Any = error
             changed.__class__ = _adopted(ours, self._more)
+            if sys.version_info < (3, 11):  # one that is on its way there keeps the class with which it was raised
+                raise error
 
 
 class _Adopted:
