@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -18,6 +20,10 @@ from ..support.service import Play
 from . import scripts
 
 WireEvent = dict[str, Any]
+
+needs_listeners_in_tasks = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="LangGraph hands its listeners to no async agent's model before 3.11."
+)
 
 
 def scripted_agent(turn: AgentTurn) -> Iterable[WireEvent]:

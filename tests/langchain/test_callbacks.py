@@ -18,7 +18,7 @@ from llama_cloud_chat import ChatClient, ChatError, StreamInterruptedError, Turn
 
 from ..support.service import ChatService
 from . import scripts
-from .harness import added_up, broken_off
+from .harness import added_up, broken_off, needs_listeners_in_tasks
 
 HAS_V3 = hasattr(BaseChatModel, "_chat_model_stream_v3")
 needs_v3 = pytest.mark.skipif(not HAS_V3, reason="this langchain-core has no stream_events v3")
@@ -257,6 +257,7 @@ def test_a_graphs_custom_stream_holds_the_tools(model: ChatLlamaCloud, asks: str
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@needs_listeners_in_tasks
 async def test_ag_ui_tells_a_front_end_of_the_tools(amodel: ChatLlamaCloud) -> None:
     ag_ui = pytest.importorskip("ag_ui_langgraph")
     core = pytest.importorskip("ag_ui.core")

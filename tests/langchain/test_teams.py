@@ -12,7 +12,7 @@ from langchain_ext import ChatLlamaCloud
 from llama_cloud_chat import ChatClient
 
 from .conftest import Make
-from .harness import driver
+from .harness import driver, needs_listeners_in_tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -70,6 +70,7 @@ def test_an_agent_of_a_supervisor_answers_and_goes_on_when_it_is_called_again(mo
     assert state["messages"][-1].text == "May."
 
 
+@needs_listeners_in_tasks
 async def test_an_agent_of_a_supervisor_streams_from_inside(amodel: ChatLlamaCloud) -> None:
     supervisor = pytest.importorskip("langgraph_supervisor")
     agents = pytest.importorskip("langchain.agents")

@@ -15,9 +15,10 @@ from llama_cloud_chat.local import LocalService
 from ..browser.support import serve
 from ..support.service import ChatService, Held, Play
 from . import scripts
+from .harness import needs_listeners_in_tasks
 
 pytest.importorskip("langchain.agents")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), needs_listeners_in_tasks]
 PAGE = (Path(__file__).parent.parent.parent / "docs/screens.md").read_text(encoding="utf-8")
 (RECIPE,) = re.findall(r'^```python title="agent_server.py"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
 
