@@ -1,7 +1,8 @@
 r"""The JSON object with which an answer ends: the last complete outermost one of its text, in fences or not.
 
 The text is read once, from left to right. What begins as an object (`{` and a first key) is followed by JSON's grammar
-until it closes, the text ends, or it stops being JSON. Nothing inside an object counts by itself, and nothing before
+until it closes, the text ends, or it stops being JSON, as it does at once where the key has no quotes, which is how the
+agent is told the schema, or those of Python: it is an answer, though none that can be read. Nothing inside an object counts by itself, and nothing before
 an object that was begun and not ended: that would be a quotation, or a draft. Where an object stopped being JSON (a
 quoted passage that was cut, say), what follows counts only if it cannot be a piece of it.
 
@@ -44,9 +45,12 @@ _CUT = re.compile(rf"{_SPACE}(?:{_STRING}{_SPACE}|{_OPEN_STRING}(?:\\(?:u[0-9a-f
 _CUT_SCALAR = re.compile(rf"{_SPACE}[-+.0-9A-Za-z]*\Z")
 _BROKEN_STRING = re.compile(f"{_SPACE}{_OPEN_STRING}")
 
+_OTHER_KEY = rf"{_SPACE}(?:[A-Za-z_]\w*|'[^'\n]*'){_SPACE}:"
+_OTHER_MEMBER = re.compile(_OTHER_KEY)
+
 # A brace that may begin an object, with what stands before it where that may be a value inside another; or a closing
 # one.
-_BRACE = re.compile(rf'(?P<inside>(?:"\s*:|[\[,}}\]])\s*)?\{{(?={_SPACE}(?:["}}]|\Z))|\}}')
+_BRACE = re.compile(rf'(?P<inside>(?:"\s*:|[\[,}}\]])\s*)?\{{(?={_SPACE}(?:["}}]|\Z)|{_OTHER_KEY})|\}}')
 
 _LONE_ESCAPE = re.compile(
     r"(?P<kept>\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
@@ -167,7 +171,8 @@ def _follow(text: str, start: int) -> _Object:
     if _CUT.match(text, place) or (place > start + 1 and _CUT_SCALAR.match(text, place)):
         return _Object(start, len(text), _CUT_OFF)
     if place == start + 1:
-        return _Object(start, place, _NO_JSON)
+        other = _OTHER_MEMBER.match(text, place)
+        return _Object(start, other.end() if other else place, _NO_JSON)
     stopped = _BROKEN_STRING.match(text, place)
     # The last mark is looked at again: a brace after a comma may begin a piece of what is broken.
     return _Object(start, stopped.end() if stopped else place - 1, _NO_JSON)

@@ -400,7 +400,7 @@ ANSWERS: list[tuple[str, Any]] = [
     ("", "there is no JSON object in it"),
     ("none at all", "there is no JSON object in it"),
     ("[1, 2]", "there is no JSON object in it"),
-    ("the sets {x} and {'a': 1} and {\"x\", \"y\"}", "there is no JSON object in it"),
+    ("the sets {x} and {'a'} and {\"x\", \"y\"}", "there is no JSON object in it"),
     ('{"a": 1} and then {"a": 2}', {"a": 2}),
     ('{"a": 1}{"b": {"a": 3}} That is all }.', {"b": {"a": 3}}),
     ('{ "a" : [ 1 , -2.5e+3 , true , null , "{}" , [ ] , { } ] }', {"a": [1, -2500.0, True, None, "{}", [], {}]}),
@@ -427,6 +427,12 @@ ANSWERS: list[tuple[str, Any]] = [
     ('{"a": 1,}', "the JSON object is malformed"),
     ('{"a": 01}', "the JSON object is malformed"),
     ('{"a": "\\x"}', "the JSON object is malformed"),
+    # Written as the schema is told, or as Python does.
+    ('The table says {"a": 1}, so: {a: 2}', "the JSON object is malformed"),
+    ("The table says {\"a\": 1}, so: {'a': 2}", "the JSON object is malformed"),
+    ('{a: 1, b: [{"a": 2}]}', "the JSON object is malformed"),
+    ('{a: {"a": 2}}', "the JSON object is malformed"),
+    ("Draft: {a: oops}\nFinal: {\"a\": 1}", {"a": 1}),
     # A passage was cut, and quoted so; the answer comes after it.
     ('{"name": "Ac\n\nThe answer is: {"b": 2}', {"b": 2}),
     ('{"rows": [{"a": 1}, {"a": 2\n\nSo:\n```json\n{"b": 2}\n```', {"b": 2}),
