@@ -1,7 +1,5 @@
 """LlamaCloud's chat agent as a LlamaIndex query engine: every query is a session of its own."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, closing
 from typing import Any, cast
@@ -18,7 +16,7 @@ from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, ClientPair,
 from ._answers import AsyncLlamaCloudStreamingQuery, LlamaCloudResponse, LlamaCloudStreamingQuery
 from ._conversation import Conversation
 from ._live_turn import LiveTurn
-from ._messages import user_message
+from ._messages import check_text, user_message
 from ._portable import Portable
 from ._streaming import LlamaCloudStreamingResponse
 from ._structured import output_of, structured_response
@@ -32,6 +30,8 @@ class _NamedQuery(QueryBundle):
 
 
 def _named(query: QueryType, key: str | None) -> QueryType:
+    if not isinstance(query, QueryBundle):
+        check_text(query)
     if key is None:
         return query
     bundle = QueryBundle(query) if isinstance(query, str) else query

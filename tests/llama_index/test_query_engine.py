@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.base.response.schema import AsyncStreamingResponse, Response, StreamingResponse
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.evaluation import FaithfulnessEvaluator, RelevancyEvaluator
@@ -16,9 +17,9 @@ from llama_index.core.question_gen.types import SubQuestion
 from llama_index.core.response_synthesizers import CompactAndRefine
 from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import LLMSingleSelector
-from llama_index.core.tools import QueryEngineTool
+from llama_index.core.tools import FunctionTool, QueryEngineTool
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, TurnFailedError
+from llama_cloud_chat import AsyncChatClient, ChatClient, ChatError, ConfigurationError, TurnFailedError
 from llama_cloud_chat.local import AgentTurn, WireEvent
 from llama_index_ext import LlamaCloudQueryEngine
 from tests.llama_index.harness import WAIT, HoldingService, echo, failing, researcher, text_of
@@ -256,3 +257,23 @@ def test_it_can_be_pickled_without_its_key(serve: Serve, monkeypatch: pytest.Mon
     copy = pickle.loads(pickled)
     assert str(copy.query("a")) == "1: a"
     copy._clients.client.close()
+
+
+def test_its_methods_are_tools_of_a_function(serve: Serve) -> None:
+    engine = LlamaCloudQueryEngine(serve(researcher))
+    tool = FunctionTool.from_defaults(engine.query, async_fn=engine.aquery, name="handbook")
+    assert "str_or_query_bundle" in tool.metadata.get_parameters_dict()["properties"]
+    assert tool.call(str_or_query_bundle="How many?").content == WHOLE
+
+
+@pytest.mark.parametrize(
+    "query", [None, 3, b"a", ChatMessage(role="user", content="a")], ids=lambda one: type(one).__name__
+)
+async def test_what_is_no_question_is_refused_before_anything_is_asked(aserve: AServe, query: Any) -> None:
+    client = aserve(echo)
+    engine = LlamaCloudQueryEngine(async_client=client)
+    with pytest.raises(ConfigurationError, match="The prompt must be a str"):
+        engine.query(query)
+    with pytest.raises(ConfigurationError, match="The prompt must be a str"):
+        await engine.aquery(query, key="q1")
+    assert [one async for one in client.list()] == []
