@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.base.response.schema import PydanticResponse
@@ -22,8 +22,13 @@ def output_of(output_cls: type[BaseModel] | None) -> StructuredOutput | None:
     """
     if output_cls is None:
         return None
-    if not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
-        raise ConfigurationError(f"output_cls must be a class of pydantic, not {output_cls!r}.")
+    # Python 3.10 takes `list[int]` for a class, which `issubclass` does not.
+    is_class = isinstance(output_cls, type) and get_origin(output_cls) is None
+    if not (is_class and issubclass(output_cls, BaseModel)):
+        raise ConfigurationError(
+            f"output_cls must be a class of pydantic, as LlamaIndex has it, not {output_cls!r}. Write the fields into "
+            "one that derives from pydantic.BaseModel."
+        )
     return StructuredOutput(output_cls)
 
 

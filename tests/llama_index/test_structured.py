@@ -154,6 +154,8 @@ def test_what_cannot_work_is_refused_at_once(serve: Serve) -> None:
     class Nothing(BaseModel):
         pass
 
+    with pytest.raises(ConfigurationError, match=r"derives from pydantic\.BaseModel"):
+        LlamaCloudQueryEngine(client, output_cls=dict[str, int])  # type: ignore[arg-type]
     for wrong in (Nothing, {"type": "object"}, Days(days=1)):
         with pytest.raises(ConfigurationError):
             LlamaCloudQueryEngine(client, output_cls=wrong)  # type: ignore[arg-type]
