@@ -146,7 +146,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         llm: LLM | None = None,
         **options: Any,
     ) -> None:
-        _check(can_handoff_to, options)
+        _check(name, description, can_handoff_to, options)
         made_with = {**options, "output_cls": output_cls}
         output = output_of(output_cls) if llm is None else None
         reader = AnswerReader(output, name) if output is not None else None
@@ -198,7 +198,8 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         """Run, and answer what is asked here: a run that was broken off in the Context is not taken up instead.
 
         Args:
-            user_msg: The question. With neither it nor `chat_history` a run that was broken off goes on.
+            user_msg: The question. With neither it nor `chat_history` a run that was broken off goes on, in a Context
+                that was restored (`Context.from_dict`).
             chat_history: The conversation before it.
             memory: Where the conversation is kept.
             ctx: The Context to go on in.
@@ -394,7 +395,13 @@ class _NoLocalModel(CustomLLM):
 _NO_MODEL = "LlamaCloudAgent answers on the service and has no model here. Give it one with llm=."
 
 
-def _check(can_handoff_to: list[str] | None, options: dict[str, Any]) -> None:
+def _check(name: object, description: object, can_handoff_to: list[str] | None, options: dict[str, Any]) -> None:
+    for one in (name, description):
+        if isinstance(one, (ChatClient, AsyncChatClient)):  # where LlamaCloudChatEngine takes it
+            kind = "client" if isinstance(one, ChatClient) else "async_client"
+            raise ConfigurationError(
+                f"The name of an agent comes first, then its description. Pass the client as {kind}=."
+            )
     if options.get("tools") or options.get("tool_retriever"):
         raise ConfigurationError(
             "LlamaCloudAgent takes no tools: the agent runs on the service and cannot call what runs here. Let another "

@@ -246,6 +246,10 @@ async def test_what_cannot_work_is_refused_with_the_reason(aserve: AServe) -> No
         LlamaCloudAgent(async_client=client, output_cls=dict)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must name one agent"):
         LlamaCloudAgent(async_client=client, can_handoff_to=["a", "b"])
+    with pytest.raises(ConfigurationError, match="Pass the client as async_client="):
+        LlamaCloudAgent(client)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="Pass the client as client="):
+        LlamaCloudAgent("Researcher", client.as_sync())  # type: ignore[arg-type]
 
 
 async def test_it_is_handed_to_and_answers_the_users_request(aserve: AServe) -> None:
