@@ -509,6 +509,7 @@ HUGE = {
     "many that are broken": '{"a": x ' * 20_000,
     "many that are whole": '{"a":1} ' * 20_000,
     "many braces": "{ " * 500_000,
+    "keys without quotes": "{a:" * 100_000,
     "braces and quotes": '{"' * 20_000,
     "escaped quotes": '{"a":"' + '\\"' * 200_000,
     "backslashes": '{"a": "' + "\\" * 200_000,
