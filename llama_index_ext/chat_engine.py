@@ -175,6 +175,8 @@ class LlamaCloudChatEngine(Portable, BaseChatEngine):
     def chat_history(self) -> list[ChatMessage]:
         """The conversation so far. Of a session that is resumed it is read once, on first use.
 
+        Where calls bring a `chat_history=` of their own it is that of the call that began last, whoever made it.
+
         Raises:
             ChatError: It cannot be read.
         """
