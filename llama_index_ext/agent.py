@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
+from inspect import signature
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.llm import LLM
 from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.tools import AsyncBaseTool, ToolSelection
-from llama_index.core.workflow import Context, step
+from llama_index.core.workflow import Context, Workflow, step
 from pydantic import BaseModel, PrivateAttr
 from workflows.handler import WorkflowHandler
 
@@ -147,6 +148,7 @@ class LlamaCloudAgent(BaseWorkflowAgent):
         **options: Any,
     ) -> None:
         _check(name, description, can_handoff_to, options)
+        _check_names(options, {*type(self).model_fields, *signature(Workflow.__init__).parameters})
         made_with = {**options, "output_cls": output_cls}
         output = output_of(output_cls) if llm is None else None
         reader = AnswerReader(output, name) if output is not None else None
@@ -392,7 +394,10 @@ class _NoLocalModel(CustomLLM):
         raise NotImplementedError(_NO_MODEL)
 
 
-_NO_MODEL = "LlamaCloudAgent answers on the service and has no model here. Give it one with llm=."
+_NO_MODEL = (
+    "LlamaCloudAgent answers on the service and has no model here. Give it one with llm=. An output_cls needs none "
+    "where it is the agent's own, not its workflow's."
+)
 
 
 def _check(name: object, description: object, can_handoff_to: list[str] | None, options: dict[str, Any]) -> None:
@@ -412,6 +417,15 @@ def _check(name: object, description: object, can_handoff_to: list[str] | None, 
         raise ConfigurationError(
             "can_handoff_to must name one agent: the agent on the service does not see the others, and so cannot "
             "choose among them."
+        )
+
+
+def _check_names(options: dict[str, Any], known: set[str]) -> None:
+    """Refuse what LlamaIndex would drop without a word."""
+    if unknown := sorted(set(options) - known):
+        raise ConfigurationError(
+            f"LlamaCloudAgent does not take {', '.join(unknown)}. What says whom to ask, and how, belongs to the "
+            "client: LlamaCloudAgent(client=ChatClient(...))."
         )
 
 

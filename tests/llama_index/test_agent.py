@@ -246,10 +246,29 @@ async def test_what_cannot_work_is_refused_with_the_reason(aserve: AServe) -> No
         LlamaCloudAgent(async_client=client, output_cls=dict)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="must name one agent"):
         LlamaCloudAgent(async_client=client, can_handoff_to=["a", "b"])
+    with pytest.raises(ConfigurationError, match=r"does not take api_key, outputcls\. What says whom to ask"):
+        LlamaCloudAgent(async_client=client, api_key="key", outputcls=Days)
     with pytest.raises(ConfigurationError, match="Pass the client as async_client="):
         LlamaCloudAgent(client)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="Pass the client as client="):
         LlamaCloudAgent("Researcher", client.as_sync())  # type: ignore[arg-type]
+
+
+async def test_what_llamaindex_takes_of_an_agent_is_taken(aserve: AServe) -> None:
+    class Mine(LlamaCloudAgent):
+        """An agent with a field of its own."""
+
+        team: str = ""
+
+    options = {"initial_state": {"a": 1}, "state_prompt": "{state} {msg}", "timeout": 3.0, "verbose": False}
+    agent = Mine(async_client=aserve(echo), team="people", streaming=False, num_concurrent_runs=2, **options)
+    assert (agent.team, agent.streaming, agent.initial_state) == ("people", False, {"a": 1})
+
+
+async def test_a_workflows_output_class_that_needs_a_model_is_said_to_belong_to_the_agent(aserve: AServe) -> None:
+    agent = LlamaCloudAgent(async_client=aserve(echo))
+    with pytest.warns(UserWarning, match="the agent's own, not its workflow's"):
+        await AgentWorkflow([agent], root_agent="LlamaCloud", output_cls=Days).run("a")
 
 
 async def test_it_is_handed_to_and_answers_the_users_request(aserve: AServe) -> None:
