@@ -2,9 +2,10 @@ r"""The JSON object with which an answer ends: the last complete outermost one o
 
 The text is read once, from left to right. What begins as an object (`{` and a first key) is followed by JSON's grammar
 until it closes, the text ends, or it stops being JSON, as it does at once where the key has no quotes, which is how the
-agent is told the schema, or those of Python: it is an answer, though none that can be read. Nothing inside an object counts by itself, and nothing before
-an object that was begun and not ended: that would be a quotation, or a draft. Where an object stopped being JSON (a
-quoted passage that was cut, say), what follows counts only if it cannot be a piece of it.
+agent is told the schema, or those of Python: it is an answer, though none that can be read. Nothing inside an object
+counts by itself, and nothing before an object that was begun and not ended: that would be a quotation, or a draft.
+Where an object stopped being JSON (a quoted passage that was cut, say), what follows counts only if it cannot be a
+piece of it.
 
 Every character is looked at a fixed number of times and nothing recurses, so neither megabytes nor a thousand brackets
 do harm.
