@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from typing import Any, cast
@@ -270,4 +271,14 @@ class BodyBuffer:
     def content(self, *, is_error: bool) -> bytes:
         """Return all of it; from an error, which people are shown, without the key, should the service repeat it."""
         body = b"".join(self._chunks)
-        return body.replace(self._config.api_key.get_secret_value().encode(), b"**********") if is_error else body
+        return _without_key(body, self._config.api_key.get_secret_value().encode()) if is_error else body
+
+
+_SHORT_KEY = 8
+"""Fewer bytes stand inside ordinary words as well."""
+
+
+def _without_key(text: bytes, key: bytes) -> bytes:
+    if len(key) >= _SHORT_KEY:
+        return text.replace(key, b"**********")
+    return re.sub(rb"(?<!\w)" + re.escape(key) + rb"(?!\w)", b"**********", text)

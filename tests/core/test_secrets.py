@@ -234,6 +234,16 @@ def test_a_key_that_the_service_repeats_is_not_shown(client: Any, service: ChatS
         assert_hidden(caught.value, vars(caught.value), pickle.dumps(caught.value))
 
 
+def test_a_short_key_is_not_masked_inside_ordinary_words(service: ChatService) -> None:
+    service.instead["summary"].append([in_json({"detail": "An invalid API key: in."}, 401)])
+    with (
+        ChatClient("in", base_url=service.base_url) as client,
+        pytest.raises(APIStatusError, match=r"An invalid API key: \*{10}\.") as caught,
+    ):
+        client.get_summary(service.add_session())
+    assert caught.value.body == {"detail": "An invalid API key: **********."}
+
+
 @pytest.mark.parametrize("kind", [ChatClient, AsyncChatClient])
 @pytest.mark.rule("design-8")
 def test_a_key_does_not_travel_in_a_pickle(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
