@@ -85,7 +85,8 @@ class AsyncChatClient(BaseClient):
         ConfigurationError: There is no key, or an argument cannot work.
 
     Safe to share between tasks, threads and event loops; each loop gets connections of its own. Copies made in a
-    process are the same client; a pickled one leaves its key and its connections behind.
+    process are the same client; a pickled one leaves its key and its connections behind; if it had an http_client of
+    its own, it refuses to go around that where it arrives.
     """
 
     _transport_kind = AsyncTransport

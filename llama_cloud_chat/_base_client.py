@@ -49,6 +49,7 @@ class BaseClient:
         self._clock = clock or Clock()
         self._policy = RetryPolicy(config.max_retries)
         self._has_own_http = http_client is not None
+        self._refusal = refusal
         _check_http_client(http_client, self._transport_kind.http_kind)
         self._transport = self._transport_kind(config, self._clock, http_client, refusal)
         self._lock = threading.Lock()
@@ -70,7 +71,7 @@ class BaseClient:
         """Return the one client of the other colour that shares what this one knows."""
         with self._lock:
             if self._twin is None:
-                refusal = self._refusal_of_twin(kind) if self._has_own_http else None
+                refusal = self._refusal_of_twin(kind) if self._has_own_http else self._refusal
                 self._twin = kind._from_parts(self._config, self._own_knowledge, self._clock, refusal)
                 self._twin._twin = self
             twin: C = self._twin
@@ -85,6 +86,14 @@ class BaseClient:
             f"A {theirs} is needed, but only a {ours} with an http_client of its own was given, which a {theirs} "
             f"cannot use and must not go around. Make {theirs}(http_client=httpx.{http}(...)) as well, and pass it "
             f"as {argument}= beside the other, or call it where you called this one's twin."
+        )
+
+    def _refusal_of_pickle(self) -> str:
+        """Say why what comes out of a pickle does nothing: it would go around what people chose, as a twin would."""
+        name = type(self).__name__
+        return (
+            f"This {name} was pickled, and the http_client it was made with stayed behind; its proxy and certificates "
+            f"must not be gone around. Make {name}(http_client=...) anew in this process."
         )
 
     @property
@@ -164,7 +173,8 @@ class BaseClient:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._from_parts, (self._config,)
+        refusal = self._refusal_of_pickle() if self._has_own_http else self._refusal
+        return type(self)._from_parts, (self._config, None, None, refusal)
 
 
 def _check_http_client(http_client: Any, kind: type[Any]) -> None:

@@ -83,7 +83,7 @@ class ChatClient(BaseClient):
         ConfigurationError: There is no key, or an argument cannot work.
 
     Safe to share between threads. Copies made in a process are the same client; a pickled one leaves its key
-    and its connections behind.
+    and its connections behind; if it had an http_client of its own, it refuses to go around that where it arrives.
     """
 
     _transport_kind = Transport

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import pickle
 import socket
 import threading
 import zlib
@@ -180,6 +181,25 @@ async def test_a_twin_does_not_go_around_a_given_http_client(service: ChatServic
         with pytest.raises(ConfigurationError, match=r"ChatClient\(http_client=httpx.Client.* client="):
             async_client.as_sync().create()
     assert service.operations() == ["create"]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+async def test_a_pickled_client_does_not_go_around_the_http_client_it_had(
+    twice: bool, service: ChatService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", KEY)
+    with httpx.Client() as http:
+        client = ChatClient(KEY, base_url=service.base_url, http_client=http)
+        pickled = pickle.dumps(pickle.loads(pickle.dumps(client)) if twice else client)
+        twins = pickle.dumps(client.as_async())
+    arrived = pickle.loads(pickled)
+    with pytest.raises(ConfigurationError, match=r"pickled.*Make ChatClient\(http_client=...\) anew"):
+        arrived.create()
+    with pytest.raises(ConfigurationError, match="pickled"):
+        await arrived.as_async().create()
+    with pytest.raises(ConfigurationError, match="must not go around"):
+        await pickle.loads(twins).create()
+    assert service.requests == []
 
 
 # Other event loops.
