@@ -213,9 +213,10 @@ class Exchange:
             if self._note is not None and self.turn.is_complete:
                 yield from self._write(self._finished(self._note))
             yield from self._settling.remember()
-        except ChatError as error:  # what it says stays true, and the session is where it says
+        except ChatError as error:
             _LOGGER.warning("The answer could not be written down in the ledger: %s", error)
-            return
+            if self._note is not None:  # what it says stays true, and the session is where it says
+                return
         passing = [note.session_id for note in self._sessions.interruptions.take_expired(self._clock.monotonic())]
         if self._settling.is_passing and not self._is_awaited:
             passing.append(self._settling.seat.session_id)
