@@ -33,7 +33,8 @@ one. Only a prompt that was sent and has not arrived yet could escape that look;
 twice, with a pause (see `recovery`).
 
 Counts of turns (`remember`) are hints about sessions, not promises: what is older than `freshness`, or of unknown age,
-is looked up. A ledger that holds sessions is asked to before each turn, so that its counts are right.
+is looked up. A ledger that holds sessions is asked to before each turn, and its count is forgotten until the turn is
+over: a holder that dies leaves none behind, and the next one looks. So its counts are right.
 
 Keys come in hashed, over service, project, key and the user's words for it. A ledger sees no prompt and no secret; it
 sees an answer only where a session will not be kept, since nothing else could give it back.

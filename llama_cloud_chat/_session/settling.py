@@ -451,6 +451,8 @@ class Settling:
         if count is None:
             knowledge.turn_count = None
         else:
+            # Nobody can say that a holder died: what it held is unknown until its turn is over.
+            yield Consult(partial(ledger.remember, name, None), partial(ledger.aremember, name, None))
             knowledge.learn(count.turns, self._clock.monotonic() - count.age)
         return True
 

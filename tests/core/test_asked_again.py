@@ -498,6 +498,12 @@ class Holding(MemoryLedger):
     """A ledger that holds sessions across processes, and knows how many turns they have."""
 
     holds_sessions = True
+    is_gone = False
+
+    def remember(self, session: str, turns: int | None) -> None:
+        if self.is_gone:
+            raise ChatError("The ledger is gone.")
+        super().remember(session, turns)
 
 
 def test_a_ledger_that_holds_sessions_knows_their_turns_better_than_this_process(
@@ -512,6 +518,27 @@ def test_a_ledger_that_holds_sessions_knows_their_turns_better_than_this_process
     assert ask(one, *messages).number == 7
     assert ask(other, *messages).session_id != session_id
     assert service.operations().count("retrieve") == 1
+
+
+def test_a_holder_that_dies_in_its_turn_leaves_no_stale_count_behind(make: Any, service: ChatService) -> None:
+    ledger = Holding()
+    one, other = make(ledger=ledger), make(ledger=ledger)
+    session = one.create()
+    assert session.ask("One?").number == 1
+    with session.stream("Two?") as stream:
+        for _ in stream:
+            ledger.is_gone = True  # as for a process that is killed: it says nothing more
+    ledger.is_gone = False
+    assert other.session(session.session_id).ask("Three?").number == 3
+
+
+def test_a_session_that_is_not_to_be_kept_is_deleted_though_a_ledger_that_does_not_need_it_is_gone(
+    make: Any, service: ChatService
+) -> None:
+    ledger = Holding()
+    ledger.is_gone = True
+    assert ask(make(ledger=ledger), user("What?"), keep_session=False).is_complete
+    assert service.sessions == {}
 
 
 # Corners.
