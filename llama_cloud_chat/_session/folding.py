@@ -189,9 +189,14 @@ def _with_the_newest(write: _Writer, messages: Sequence[Message], limit: int) ->
 def _in_parts(prompt: Prompt, limit: int, *, may_part: bool) -> Prompt:
     parts = split_into_parts(prompt.text, limit) if may_part else []
     if not parts:
+        hint = (
+            "That is too little to mark parts in, too. Shorten it."
+            if may_part
+            else 'Shorten it, or pass long_prompts="parts" to the client to have it told in several turns.'
+        )
         raise PromptTooLongError(
             f"What is asked, with what has to be told along, holds {len(prompt.text)} characters; the service takes "
-            f'{limit}. Shorten it, or pass long_prompts="parts" to the client to have it told in several turns.',
+            f"{limit}. {hint}",
             length=len(prompt.text),
             limit=limit,
         )

@@ -170,6 +170,9 @@ def test_a_limit_smaller_than_the_marks_need_is_an_error_before_anything_is_aske
 ) -> None:
     with pytest.raises(PromptTooLongError):
         ask(make(max_prompt_chars=20), *LONG_AGO, user("Now?"))
+    with pytest.raises(PromptTooLongError, match="too little to mark parts") as caught:
+        ask(make(max_prompt_chars=20, long_prompts="parts"), user("x" * 21))
+    assert "long_prompts" not in caught.value.message
     assert service.requests == []
 
 
