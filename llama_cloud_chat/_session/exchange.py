@@ -339,6 +339,7 @@ class Exchange:
             patience=self._patience,
             check_limits=self._check_limits,
             clock=self._clock,
+            is_heard=not self._is_told_in_parts,
         )
         reader.at_end = partial(self._finish, ticket, reader, recovery)
         attempt = 0

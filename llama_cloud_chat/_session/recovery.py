@@ -49,6 +49,7 @@ class Recovery:
         patience: How long it may take.
         check_limits: Raises if the turn has had its time.
         clock: What the time is.
+        is_heard: Whether what is missing is handed on; what answers a part of a prompt is nobody's answer.
 
     Attributes:
         turns_before: How many turns come before it, as far as the history was read: more than at first where the
@@ -65,6 +66,7 @@ class Recovery:
         patience: Patience,
         check_limits: Callable[[], None],
         clock: Clock,
+        is_heard: bool = True,
     ) -> None:
         self.turns_before = turns_before
         self.turn_count = 0
@@ -74,6 +76,7 @@ class Recovery:
         self._patience = patience
         self._check_limits = check_limits
         self._clock = clock
+        self._is_heard = is_heard
 
     @property
     def _turn(self) -> Turn:
@@ -148,7 +151,7 @@ class Recovery:
     def _deliver(self, found: Turn, turns: list[Turn], error: ChatError | None) -> Flow[None]:
         self._turn.number, self._turn.prompt = found.number, found.prompt
         updates = self._reader.catch_up(found)
-        if updates:
+        if updates and self._is_heard:
             yield Deliver(updates)
         if not self._turn.is_complete and found is not turns[-1]:
             raise self._interrupted("another turn followed before this one had ended", error)

@@ -15,7 +15,9 @@ from llama_cloud_chat import (
     ConfigurationError,
     Message,
     PromptTooLongError,
+    Stop,
     StreamInterruptedError,
+    TextDelta,
     TurnFailedError,
     UnprocessableEntityError,
     Usage,
@@ -347,6 +349,19 @@ def test_any_part_whose_stream_is_cut_is_recovered_and_asked_once(make: Any, ser
     assert (turn.text, turn.number) == ("The answer.", 3)
     assert len(service.prompts) == 3
     assert session.turns() == [turn]
+
+
+@pytest.mark.parametrize("cut_after", [0, 300])
+def test_what_the_agent_says_to_a_part_is_not_handed_on_by_its_recovery_either(
+    make: Any, service: ChatService, cut_after: int
+) -> None:
+    service.reply = reply_to_parts
+    service.plays.append(Play(said("ok"), cut_after=cut_after))
+    with make(max_prompt_chars=200, long_prompts="parts").create().stream("What? " * 45) as stream:
+        events = list(stream)
+    assert "".join(event.content for event in events if isinstance(event, TextDelta)) == "The answer."
+    assert [type(event) for event in events].count(Stop) == 1
+    assert len(service.prompts) == 3
 
 
 def test_a_part_that_fails_leaves_a_session_that_goes_on(make: Any, service: ChatService) -> None:
