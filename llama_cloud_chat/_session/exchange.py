@@ -126,6 +126,7 @@ class Exchange:
         self._reader = TurnReader(self.turn)
         self._decoder = MessageDecoder(config.max_event_bytes)
         self._note: Note | None = None
+        self._former_note: Note | None = None
         self._turns_before_all = 0
         self._is_told_in_parts = False
         self._is_in_doubt = False
@@ -278,7 +279,7 @@ class Exchange:
             self._note, self._is_in_doubt = None, False
             return None
         if not turn.is_complete:
-            self._note, self._is_in_doubt = None, False
+            self._note, self._former_note, self._is_in_doubt = None, note, False
             self._patience.renew()
             self._settling.seat.turns_before = recovery.turns_before
         return note
@@ -308,25 +309,41 @@ class Exchange:
         seat, turn = self._settling.seat, self.turn
         turn.prompt, turn.session_id = seat.prompt.text, seat.session_id
         turn.left_out, turn.instructions = seat.prompt.left_out, seat.instructions
-        self._turns_before_all = seat.turns_before
+        *parts, last = seat.prompt.parts or (seat.prompt.text,)
+        told_since = self._told_since() if parts else None
+        self._turns_before_all = seat.turns_before if told_since is None else told_since
         if self._question.name is not None:
             self._note = self._make_note()
             yield from self._write(self._note)
-        *parts, last = seat.prompt.parts or (seat.prompt.text,)
         usage: Usage | None = None
         for part in parts:
             told = Turn(part, session_id=seat.session_id)
-            yield from self._ask(ticket, TurnReader(told), part)
+            yield from self._ask(ticket, TurnReader(told), part, told_since)
             if told.is_error:
+                self._is_in_doubt = False
                 raise TurnFailedError(f"The agent failed at a part of a long prompt: {told.error}", turn)
             usage = told.usage + (usage or Usage())
-            seat.turns_before += 1
+            assert told.number is not None
+            told_since = told.number if told_since is not None else None
+            seat.turns_before = told.number
         reader = TurnReader(turn)
         reader.usage_before = usage
-        yield from self._ask(ticket, reader, last)
+        yield from self._ask(ticket, reader, last, told_since)
 
-    def _ask(self, ticket: Ticket, reader: TurnReader, prompt: str) -> Flow[None]:
-        """Send a prompt, as often as it takes until the service takes it, and see its turn to the end."""
+    def _told_since(self) -> int | None:
+        """Return after which turn of the session parts of the prompt may stand; None where none can."""
+        note = self._former_note
+        return note.turns_before if note is not None and note.session_id == self._settling.seat.session_id else None
+
+    def _ask(self, ticket: Ticket, reader: TurnReader, prompt: str, told_since: int | None = None) -> Flow[None]:
+        """Send a prompt, as often as it takes until the service takes it, and see its turn to the end.
+
+        Args:
+            ticket: The place in the queue.
+            reader: Builds the turn.
+            prompt: What to send.
+            told_since: After which turn to look first whether it was sent before; None if it cannot have been.
+        """
         seat = self._settling.seat
         request = self._settling.request(prompt)
         self._reader, self._decoder = reader, MessageDecoder(self._max_event_bytes)
@@ -334,7 +351,7 @@ class Exchange:
         ours = {prompt.strip(), reader.turn.prompt.strip()}
         recovery = Recovery(
             reader,
-            seat.turns_before,
+            seat.turns_before if told_since is None else told_since,
             is_our_prompt=lambda prompt: prompt.strip() in ours,
             patience=self._patience,
             check_limits=self._check_limits,
@@ -342,6 +359,12 @@ class Exchange:
             is_heard=not self._is_told_in_parts,
         )
         reader.at_end = partial(self._finish, ticket, reader, recovery)
+        if told_since is not None:
+            self._is_in_doubt = True
+            yield from recovery.run(None, was_taken=False)
+            if self._is_answered():
+                return
+            seat.turns_before = recovery.turns_before
         attempt = 0
         while True:
             attempt += 1

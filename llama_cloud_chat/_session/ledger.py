@@ -8,7 +8,8 @@ A *key* names a question. Whoever asks under it goes through these steps, all of
     4. send the prompt, read the answer, then write the note again with the turn's number (and with the turn itself
        where the session will not be kept)
     5. a note is there: look for the turn in the session's history, after the first `turns_before`, by its prompt.
-       Finished: deliver it. Running: wait for it. Absent: send the prompt, as the note says, in the session it names.
+       Finished: deliver it. Running: wait for it. Absent: send the prompt, as the note says, in the session it names;
+       of a prompt that is told in parts, those parts that are not there.
 
 A process may be killed, or lose its ledger, between any two of them. What the next one finds:
 

@@ -382,6 +382,41 @@ def test_a_part_whose_answer_is_lost_is_an_interruption(make: Any, service: Chat
         client.create().ask("What? " * 45)
 
 
+@pytest.mark.parametrize("key", [None, "q-1"])
+@pytest.mark.parametrize("is_named", [False, True])
+@pytest.mark.parametrize("part", range(3))
+def test_a_question_in_parts_that_is_asked_again_goes_on_where_it_was_interrupted(
+    make: Any, service: ChatService, part: int, is_named: bool, key: str | None
+) -> None:
+    client = make(max_prompt_chars=200, long_prompts="parts", recovery_timeout=2)
+    question = user("What? " * 45)
+    plays = [Play(said("ok")), Play(said("ok")), Play(said("The answer."))]
+    lost: list[Any] = [[]] * 20
+    plays[part] = Play(plays[part].events, cut_after=300, history=[*lost, plays[part].events])
+    service.plays.extend(plays)
+    session_id = service.add_session(("One?", said("One.")), index_ids=["a"]) if is_named else None
+    failures = 0
+    while failures < 9:
+        try:
+            turn = ask(client, question, session_id=session_id, key=key)
+            break
+        except StreamInterruptedError:
+            failures += 1
+    assert failures > 0
+    assert (turn.text, turn.number) == ("The answer.", 4 if is_named else 3)
+    assert len(service.prompts) == len(set(service.prompts)) == 3
+    assert client.session(turn.session_id).turns()[-1] == turn
+
+
+def test_a_part_that_failed_is_not_looked_for_again(make: Any, service: ChatService) -> None:
+    client = make(max_prompt_chars=200, long_prompts="parts")
+    service.plays.extend([Play(said("ok")), Play([stop(is_error=True, error="Overloaded.")])])
+    service.reply = reply_to_parts
+    with pytest.raises(TurnFailedError):
+        ask(client, user("What? " * 45))
+    assert ask(client, user("What? " * 45)).text == "The answer."
+
+
 def test_system_text_that_is_too_long_is_told_in_parts_too(make: Any, service: ChatService) -> None:
     service.reply = reply_to_parts
     client = make(max_prompt_chars=300, long_prompts="parts")
