@@ -44,6 +44,7 @@ class BaseClient:
         clock: Clock | None = None,
         refusal: str | None = None,
     ) -> None:
+        _check_ledger(config.ledger)
         self._config = config
         self._own_knowledge = known
         self._clock = clock or Clock()
@@ -175,6 +176,13 @@ class BaseClient:
     def __reduce__(self) -> tuple[Any, ...]:
         refusal = self._refusal_of_pickle() if self._has_own_http else self._refusal
         return type(self)._from_parts, (self._config, None, None, refusal)
+
+
+def _check_ledger(ledger: Any) -> None:
+    if ledger is not None and not isinstance(ledger, Ledger):
+        raise ConfigurationError(
+            f"ledger must be a MemoryLedger, SqliteLedger, PostgresLedger or another Ledger, not {ledger!r}."
+        )
 
 
 def _check_http_client(http_client: Any, kind: type[Any]) -> None:
