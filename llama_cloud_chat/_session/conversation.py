@@ -236,6 +236,8 @@ def check_messages(messages: Sequence[Message]) -> None:
     if not messages:
         raise ConfigurationError("There are no messages. Give at least one message of the user.")
     for message in messages:
+        if not isinstance(message, Message):
+            raise ConfigurationError(f"messages must be a list of Message, not of {type(message).__name__}.")
         check_text("messages", message.text)
     asked = messages[asked_at(messages)]
     if asked.media:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from llama_cloud_chat import AsyncChatClient, Attachment, ChatClient, ConfigurationError, Message, Timeouts
+from llama_cloud_chat import (
+    AsyncChatClient,
+    Attachment,
+    ChatClient,
+    ConfigurationError,
+    MemoryLedger,
+    Message,
+    Timeouts,
+)
 from llama_cloud_chat._config import make_config
 
 from ..support.clients import KEY
@@ -55,6 +63,8 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"recovery_timeout": math.nan}, "recovery_timeout"),
     ({"max_event_bytes": 0}, "max_event_bytes"),
     ({"max_event_bytes": "1"}, "max_event_bytes"),
+    ({"ledger": "ledger.db"}, "ledger must be a MemoryLedger"),
+    ({"ledger": MemoryLedger}, "ledger must be a MemoryLedger"),
 ]
 
 
@@ -204,6 +214,13 @@ def test_messages_with_nothing_to_ask_are_refused(client: Any, service: ChatServ
 
 
 HALF = "half an emoji: \ud83d"
+
+
+@pytest.mark.parametrize("messages", ["What?", [{"role": "user", "content": "What?"}], [None]])
+def test_what_is_no_message_is_refused(client: Any, service: ChatService, messages: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be a list of Message, not of"):
+        client.converse(messages)
+    assert service.requests == []
 
 
 def test_half_a_character_is_refused_wherever_it_would_be_sent(client: Any, service: ChatService) -> None:
