@@ -417,6 +417,15 @@ def test_a_part_that_failed_is_not_looked_for_again(make: Any, service: ChatServ
     assert ask(client, user("What? " * 45)).text == "The answer."
 
 
+def test_a_part_that_failed_is_the_answer_under_a_key_as_any_turn_that_failed(make: Any, service: ChatService) -> None:
+    client = make(max_prompt_chars=200, long_prompts="parts")
+    service.plays.extend([Play(said("ok")), Play([stop(is_error=True, error="Overloaded.")])])
+    for _ in range(2):
+        with pytest.raises(TurnFailedError, match="Overloaded"):
+            ask(client, user("What? " * 45), key="q-1")
+    assert len(service.prompts) == 2
+
+
 def test_system_text_that_is_too_long_is_told_in_parts_too(make: Any, service: ChatService) -> None:
     service.reply = reply_to_parts
     client = make(max_prompt_chars=300, long_prompts="parts")
