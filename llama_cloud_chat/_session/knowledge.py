@@ -48,8 +48,11 @@ class SessionKnowledge:
         self.queue = TurnQueue()
 
     def learn(self, turn_count: int, now: float) -> None:
-        """Take note that the session has `turn_count` turns, all over."""
-        self.turn_count = turn_count
+        """Take note that the session has `turn_count` turns, all over.
+
+        One whose indexes are not known must be looked at all the same.
+        """
+        self.turn_count = None if self.index_ids is None else turn_count
         self.known_at = now
         self.may_be_running = False
 

@@ -475,10 +475,10 @@ class Settling:
             yield Wait(pause)
         self._patience.renew()
         self.seat.turns_before = count_turns(detail.turns)
+        knowledge.index_ids = list(detail.index_ids or ())
         knowledge.learn(self.seat.turns_before, self._clock.monotonic())
         if is_running:  # somebody else's, for all that is known: how the session stands is not
             knowledge.turn_count = None
-        knowledge.index_ids = list(detail.index_ids or ())
         return detail.turns
 
 

@@ -517,7 +517,34 @@ def test_a_ledger_that_holds_sessions_knows_their_turns_better_than_this_process
     messages = [user("Q."), answered(turns[-1]), user("And?")]
     assert ask(one, *messages).number == 7
     assert ask(other, *messages).session_id != session_id
-    assert service.operations().count("retrieve") == 1
+    assert service.operations().count("retrieve") == 2  # the other looks once which indexes the session has
+
+
+@pytest.mark.parametrize("wanted", [None, ["a"], ["b"]])
+def test_a_session_whose_turns_a_ledger_knows_is_asked_with_its_own_indexes(
+    make: Any, service: ChatService, wanted: list[str] | None
+) -> None:
+    ledger = Holding()
+    session_id = service.add_session(("One?", said("One.")), index_ids=["a"])
+    assert make(ledger=ledger).session(session_id).ask("Two?").number == 2
+    anchor = Message("assistant", "You said: Two?", session_id=session_id, turn=2)
+    turn = ask(make(ledger=ledger), user("Two?"), anchor, user("Three?"), index_ids=wanted)
+    assert (turn.session_id == session_id) is (wanted != ["b"])
+    assert service.received("stream")[-1].json["index_ids"] == (wanted or ["a"])
+    assert make(ledger=ledger).session(session_id).ask("And?").is_complete
+    assert service.received("stream")[-1].json["index_ids"] == ["a"]
+
+
+def test_after_a_turn_that_was_found_again_its_session_is_asked_with_its_own_indexes(
+    make: Any, service: ChatService
+) -> None:
+    ledger = MemoryLedger()
+    session_id = service.add_session(index_ids=["a"])
+    make(ledger=ledger).session(session_id).ask("One?", key="q-1")
+    stranger = make(ledger=ledger)
+    stranger.session(session_id).ask("One?", key="q-1")
+    assert stranger.session(session_id).ask("Two?").number == 2
+    assert [request.json["index_ids"] for request in service.received("stream")] == [["a"], ["a"]]
 
 
 def test_a_holder_that_dies_in_its_turn_leaves_no_stale_count_behind(make: Any, service: ChatService) -> None:

@@ -268,7 +268,9 @@ def test_knowledge_of_very_many_sessions_is_bounded(monkeypatch: pytest.MonkeyPa
     ticket = Ticket("me", lambda: None, lambda: False, lambda: 0)
     sessions.get("busy").queue.enter(ticket)
     for number in range(10):
-        sessions.get(f"ses-{number}").learn(number, 0.0)
+        known = sessions.get(f"ses-{number}")
+        known.index_ids = []
+        known.learn(number, 0.0)
     assert sessions.get("busy").queue.is_idle is False
     assert sessions.get("ses-9").turn_count == 9
     assert sessions.get("ses-1").turn_count is None
