@@ -449,7 +449,7 @@ class Settling:
         count = yield Consult(partial(ledger.recall, name), partial(ledger.arecall, name))
         knowledge = self.seat.knowledge
         if count is None:
-            knowledge.turn_count = None
+            knowledge.forget()  # who held it last may have died, and its turn go on
         else:
             # Nobody can say that a holder died: what it held is unknown until its turn is over.
             yield Consult(partial(ledger.remember, name, None), partial(ledger.aremember, name, None))

@@ -32,7 +32,7 @@ from llama_cloud_chat._session.ledger import Note
 
 from ..support.clients import KEY, FakeClock, make_client
 from ..support.server import CHUNKED, Cut, Gate, head, plain
-from ..support.service import ChatService, Held, Play
+from ..support.service import Asked, ChatService, Held, Play
 from ..support.turns import RECORDED, RECORDED_TEXT, said, stop, told
 
 
@@ -557,6 +557,14 @@ def test_a_holder_that_dies_in_its_turn_leaves_no_stale_count_behind(make: Any, 
             ledger.is_gone = True  # as for a process that is killed: it says nothing more
     ledger.is_gone = False
     assert other.session(session.session_id).ask("Three?").number == 3
+
+
+def test_the_turn_of_a_holder_that_died_is_waited_for(make: Any, service: ChatService) -> None:
+    session_id = service.add_session(index_ids=["a"])
+    running = Play(said("For nobody."), history=[[], [], said("For nobody.")])
+    service.sessions[session_id].turns.append(Asked("One?", running))
+    assert make(ledger=Holding()).session(session_id).ask("Two?").number == 2
+    assert service.operations() == ["retrieve", "retrieve", "retrieve", "stream"]
 
 
 def test_a_session_that_is_not_to_be_kept_is_deleted_though_a_ledger_that_does_not_need_it_is_gone(
