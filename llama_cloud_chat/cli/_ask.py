@@ -52,14 +52,17 @@ def run_ask(
     with connect(connection) as service:
         talk = open_talk(service, session_id, index_ids, goes_on=goes_on)
         stream = talk.ask(question, keep_session=not forget)
+        is_shown = not (json or plain) and sys.stdout.isatty()
+        if service.left_out and not is_shown:
+            complain(service.left_out)
         try:
             with stream:
                 if json:
                     _print_json(stream)
-                elif plain or not sys.stdout.isatty():
-                    _print_answer(stream)
-                else:
+                elif is_shown:
                     _show(stream, service.report)
+                else:
+                    _print_answer(stream)
         finally:
             if not forget:
                 talk.note(stream.turn)

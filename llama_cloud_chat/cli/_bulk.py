@@ -130,6 +130,8 @@ def _run(connection: Connection, options: BulkOptions) -> int:
     if run.open:
         try:
             with connect(connection) as service:
+                if service.left_out:
+                    complain(service.left_out)
                 index_ids = find_indexes(service.client, options.named) or service.index_ids
                 _check_access(service.client)
                 ended_by = _ask(run, service.client, index_ids, options, stop, failures)

@@ -97,12 +97,17 @@ class Reached(NamedTuple):
         index_ids: The indexes to ask where none are named.
         place: What tells it from other services, as long as it keeps sessions.
         report: What an embedded service has read and left out, in lines.
+        left_out: Of that, what it has left out, in one line; empty if nothing is.
     """
 
     client: ChatClient
     index_ids: list[str]
     place: str | None = None
     report: Sequence[str] = ()
+
+    @property
+    def left_out(self) -> str:
+        return " ".join(self.report[1:])
 
 
 @contextlib.contextmanager

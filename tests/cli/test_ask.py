@@ -138,3 +138,14 @@ def test_chat_begins_with_the_question_and_goes_on(run: Runner, service: LocalSe
         terminal.ask("two")
         terminal.wait_for("You said: two")
     assert len(turns_of(service, sessions_of(service)[0].session_id)) == 2
+
+
+@pytest.mark.parametrize("command", ["ask", "ask --json", "chat"])
+def test_what_is_left_out_is_told_beside_a_pipe_in_one_line(run_alone: Runner, handbook: Path, command: str) -> None:
+    (handbook / "rates.xlsx").write_bytes(b"PK")
+    (handbook / "rates.json").write_text("{}")
+    result = run_alone(*command.split(), "--local", "--docs", handbook, stdin="How many days of leave?")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert "rates.xlsx" in line
+    assert "1 file of kinds that are not read (.json)" in line

@@ -72,6 +72,16 @@ def test_a_folder_becomes_documents_with_relative_names(shelf: Shelf) -> None:
     assert list_path(shelf.folder).name == "handbook"
 
 
+def test_files_of_unknown_kinds_are_left_out_in_one_line(shelf: Shelf) -> None:
+    write_docs(shelf.folder, {"a.json": "{}", "tools/b.json": "{}", "Makefile": "all:", ".hidden.json": "{}"})
+    shelf.update()
+    assert reasons(shelf) == {"handbook": "holds 3 files of kinds that are not read (.json, Makefile)"}
+    write_docs(shelf.folder, {f"file.{kind}": "x" for kind in "abcdefgh"})
+    shelf.update()
+    assert reasons(shelf)["handbook"].startswith("holds 11 files of kinds that are not read (.json, ")
+    assert reasons(shelf)["handbook"].endswith(", ...)")
+
+
 @pytest.mark.parametrize("ending", [b"\r\n", b"\n", b"\r"])
 def test_a_text_has_one_kind_of_line_end_and_no_mark(tmp_path: Path, ending: bytes) -> None:
     path = tmp_path / "a.md"
@@ -377,7 +387,8 @@ def test_documents_of_kinds_that_are_not_read_are_named(shelf: Shelf) -> None:
     write_docs(shelf.folder, {"plan.xlsx": "x", "old.DOC": "x", "picture.png": "x"})
     shelf.update()
     why = "is not read as it is; save it as .docx, .csv or .pdf"
-    assert reasons(shelf) == {"old.DOC": why, "plan.xlsx": why}
+    others = "holds 1 file of kinds that are not read (.png)"
+    assert reasons(shelf) == {"old.DOC": why, "plan.xlsx": why, "handbook": others}
 
 
 def test_a_pdfs_headings_paragraphs_and_tables_are_told_apart(tmp_path: Path) -> None:

@@ -11,16 +11,19 @@ import importlib.metadata
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from llama_cloud_chat._errors import ConfigurationError
+from llama_cloud_chat._turn.wording import count
 
 from .readers import SUFFIXES, Document, UnreadableError, check_text, read_file
 
 # Documents too, but not for this service: whoever has put them into a folder is to know that they are left out.
 _OTHER_KINDS = (".doc", ".epub", ".odt", ".pages", ".pptx", ".ppt", ".rtf", ".xls", ".xlsx")
+_MOST_KINDS = 6
 _SUFFIX_BY_CONTENT_TYPE = {"text/markdown": ".md", "text/plain": ".txt"}
 _OWN_NAME = "llama-cloud-chat"
 _NAME = re.compile(r"^Name:[ \t]*(\S+)", re.M | re.I)
@@ -83,8 +86,8 @@ NO_DOCUMENTS = Collection("idx-empty", "Empty", "", [])
 def list_path(path: Path) -> Collection:
     """List a folder, or a single file, as a collection.
 
-    Hidden files and folders and other suffixes are left alone. Links to folders are not followed, nor links to
-    files outside the folder: both are listed as skipped, and so are other kinds of documents.
+    Hidden files and folders are left alone. Links to folders are not followed, nor links to files outside the folder:
+    both are listed as skipped, and so are other kinds of documents, each, and all else, in one line.
 
     Raises:
         ConfigurationError: Nothing is there, or it is not a kind of file the service reads.
@@ -160,6 +163,7 @@ def _readable(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
             raise error
         skipped.append(Skipped(Path(error.filename), f"cannot be opened ({error.strerror})"))
 
+    others: Counter[str] = Counter()
     # Links to folders are never entered, so no loop of links can catch the walk.
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -172,6 +176,17 @@ def _readable(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
                 yield Path(root, name)
             elif name.lower().endswith(_OTHER_KINDS):
                 skipped.append(Skipped(Path(root, name), "is not read as it is; save it as .docx, .csv or .pdf"))
+            else:
+                others[Path(name).suffix.lower() or name] += 1
+    if others:  # in one line: a folder of code or pictures has thousands
+        skipped.append(Skipped(folder, _told(others)))
+
+
+def _told(kinds: Counter[str]) -> str:
+    """Say of how many files nothing is read, and of which kinds they are, the most frequent first."""
+    named = [kind for kind, _ in kinds.most_common(_MOST_KINDS)]
+    more = ", ..." if len(kinds) > len(named) else ""
+    return f"holds {count(kinds.total(), 'file')} of kinds that are not read ({', '.join(named)}{more})"
 
 
 def _entry(path: Path, name: str, inside: str | None = None) -> Entry | Skipped:
