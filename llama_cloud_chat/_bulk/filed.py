@@ -106,13 +106,23 @@ class FileRun:
 
     def _mark_what_is_there(self) -> None:
         columns = {*self._columns}
+        asked_in = Marks()  # by session
         for place, row in enumerate(self._rows()):
             if row.keys() != columns:
                 raise ConfigurationError(
                     f"{str(self.answers)!r} has other columns ({', '.join(row)}) than are wanted. Name the same with "
                     "--columns, or another file with --out."
                 )
-            self._marks.put(row["id"], Mark.of_row(place, row))
+            mark = Mark.of_row(place, row)
+            if not self._by_group and mark.session_id is not None:
+                before = asked_in.get(mark.session_id)
+                if before is not None and before.words != mark.words:
+                    raise ConfigurationError(
+                        f"{str(self.answers)!r} has questions that share a session. Give --session-per row-group as "
+                        "before, or name another file with --out."
+                    )
+                asked_in.put(mark.session_id, mark)
+            self._marks.put(row["id"], mark)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         there = next((path for path in (self._lines, self.answers) if path.exists()), None)

@@ -223,14 +223,11 @@ def _in_words(run: FileRun, summary: Summary, missing: int) -> Iterator[str]:
     ]
     parts += [f"{missing:,} not asked"] if missing > 0 else []
     yield f"{count(run.total, 'question')}: {', '.join(parts)}. Answers: {run.answers}"
-    figures = []
     if summary.input_tokens or summary.output_tokens:
-        figures.append(f"{summary.input_tokens:,} tokens read, {summary.output_tokens:,} written")
+        yield f"{summary.input_tokens:,} tokens read, {summary.output_tokens:,} written."
     if summary.seconds:
         within = [f"{percent}% within {summary.percentile(percent):.1f} s" for percent in (50, 90, 99)]
-        figures.append(f"{', '.join(within)}, the slowest {summary.seconds[-1]:.1f} s")
-    if figures:
-        yield f"{'; '.join(figures)}."
+        yield f"{', '.join(within)}, the slowest {summary.seconds[-1]:.1f} s."
 
 
 def _report(options: BulkOptions, summary: Summary) -> None:

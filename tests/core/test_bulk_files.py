@@ -217,6 +217,19 @@ def test_groups_go_on_in_their_session_in_the_next_run(ask: Ask, tmp_path: Path,
     assert len({row["session_id"] for row in written[:3]}) == len({row["session_id"] for row in written[3:]}) == 1
 
 
+def test_an_output_with_shared_sessions_is_not_gone_on_with_a_session_for_each_question(
+    ask: Ask, tmp_path: Path, answers: Path, service: ChatService
+) -> None:
+    file = write(tmp_path / "q.jsonl", [{"question": f"Question {n}?", "group": "a"} for n in range(3)])
+    ask(file, answers, session_per="row-group", columns=["answer"])
+    before = answers.read_bytes()
+    with pytest.raises(ConfigurationError, match="share a session.*--session-per row-group"):
+        ask(file, answers, columns=["answer"])
+    ask(file, answers, session_per="row-group", columns=["answer"])
+    assert answers.read_bytes() == before
+    assert len(service.prompts) == 3
+
+
 # What was cut off, and what is in the way.
 
 
