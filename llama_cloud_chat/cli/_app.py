@@ -25,13 +25,13 @@ from llama_cloud_chat import (
 )
 
 from ._connection import Connection
-from ._options import with_connection
-from ._safe import complain
+from ._options import Command, Group, with_connection
+from ._safe import complain, told
 
 _PROGRAM = "llama-cloud-chat"
 
-app = typer.Typer(name=_PROGRAM, pretty_exceptions_enable=False)
-sessions_app = typer.Typer()
+app = typer.Typer(name=_PROGRAM, cls=Group, pretty_exceptions_enable=False)
+sessions_app = typer.Typer(cls=Group)
 app.add_typer(sessions_app, name="sessions")
 
 # Typer does not name the class of its own complaints.
@@ -49,6 +49,7 @@ Docs = Annotated[
     list[Path] | None,
     typer.Option(
         "--docs",
+        metavar="PATH",
         help="A folder or file for the embedded service to read; may be given again. Without it, the descriptions of "
         "the Python packages installed here.",
     ),
@@ -104,7 +105,7 @@ def run() -> None:
         finally:
             sys.stdout.flush()
     except ChatError as error:
-        complain(error.message)
+        complain(told(error))
         sys.exit(2 if isinstance(error, _CALLERS_FAULT) else 1)
     except _UsageError as error:
         complain(f"{str(error.format_message()).rstrip('.')}. {_where_help_is(error)}")  # type: ignore[attr-defined]
@@ -184,7 +185,7 @@ def _sessions_root(context: typer.Context) -> None:
     _print_help_alone(context)
 
 
-@app.command()
+@app.command(cls=Command)
 @with_connection
 def ask(
     connection: Connection,
@@ -222,7 +223,7 @@ def ask(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @with_connection
 def chat(
     connection: Connection,
@@ -253,7 +254,7 @@ def chat(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @with_connection
 def bulk(
     connection: Connection,
@@ -317,7 +318,7 @@ def bulk(
         raise typer.Exit(code)
 
 
-@sessions_app.command("list")
+@sessions_app.command("list", cls=Command)
 @with_connection
 def sessions_list(
     connection: Connection,
@@ -330,7 +331,7 @@ def sessions_list(
     list_sessions(connection, limit, json=json)
 
 
-@sessions_app.command("show")
+@sessions_app.command("show", cls=Command)
 @with_connection
 def sessions_show(connection: Connection, session: SessionId, json: AsJson = False) -> None:
     """Show a session and its turns."""
@@ -339,7 +340,7 @@ def sessions_show(connection: Connection, session: SessionId, json: AsJson = Fal
     show_session(connection, session, json=json)
 
 
-@sessions_app.command("delete")
+@sessions_app.command("delete", cls=Command)
 @with_connection
 def sessions_delete(
     connection: Connection,
@@ -351,7 +352,7 @@ def sessions_delete(
     delete_sessions(connection, sessions)
 
 
-@sessions_app.command("title")
+@sessions_app.command("title", cls=Command)
 @with_connection
 def sessions_title(
     connection: Connection,
@@ -366,7 +367,7 @@ def sessions_title(
     title_session(connection, session, text)
 
 
-@app.command()
+@app.command(cls=Command)
 @with_connection
 def indexes(connection: Connection, docs: Docs = None, json: AsJson = False) -> None:
     """List the indexes that can be asked."""
@@ -375,7 +376,7 @@ def indexes(connection: Connection, docs: Docs = None, json: AsJson = False) -> 
     run_indexes(replace(connection, docs=docs or None), json=json)
 
 
-@app.command()
+@app.command(cls=Command)
 @with_connection
 def doctor(connection: Connection, index: Indexes = None, docs: Docs = None, json: AsJson = False) -> None:
     """Look whether everything is in order: the key, the address, the project, the indexes, one short turn.
@@ -389,7 +390,7 @@ def doctor(connection: Connection, index: Indexes = None, docs: Docs = None, jso
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Command)
 @with_connection
 def export(
     connection: Connection,
@@ -406,18 +407,21 @@ def export(
     run_export(connection, session, format_.value, output, force=force)
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     docs: Annotated[
         list[Path] | None,
         typer.Option(
             "--docs",
+            metavar="PATH",
             help="A folder or file of your own to ask; may be given again. Without it, the handbook that comes along.",
         ),
     ] = None,
     question: Annotated[
         list[str] | None,
-        typer.Option(help="What to ask; may be given again, for what follows. Nothing else is asked then."),
+        typer.Option(
+            metavar="TEXT", help="What to ask; may be given again, for what follows. Nothing else is asked then."
+        ),
     ] = None,
 ) -> None:
     """Have a first conversation with the embedded service: no key, no network."""
@@ -426,12 +430,13 @@ def demo(
     run_demo(docs, question or [])
 
 
-@app.command()
+@app.command(cls=Command)
 def serve(
     docs: Docs = None,
     port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8765,
     data: Annotated[
-        Path | None, typer.Option(help="The file that keeps the sessions; without it they are gone at the end.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The file that keeps the sessions; without it they are gone at the end."),
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     allow_network: Annotated[

@@ -31,7 +31,7 @@ from llama_cloud_chat._turn.wording import clean_line, count
 from ._connection import Connection, connect
 from ._indexes import find_indexes
 from ._report import check_report, write_report
-from ._safe import complain
+from ._safe import complain, told
 
 _MOST_FLAWS = 50
 _MOST_FAILURES = 10
@@ -152,7 +152,7 @@ def _check_access(client: ChatClient) -> None:
     try:
         list(islice(client.list(page_size=1), 1))
     except ChatError as error:
-        raise _NotStartedError(error.message) from error
+        raise _NotStartedError(told(error)) from error
 
 
 def _ask(
@@ -193,12 +193,12 @@ def _end(
     run: FileRun, options: BulkOptions, stop: _Stop, ended_by: ChatError | None, failures: Sequence[BulkResult]
 ) -> int:
     if ended_by is not None:
-        complain(ended_by.message)
+        complain(told(ended_by))
     summary = run.finish()
     for result in failures:
         assert result.error is not None
         where = f"line {run.line_of(result.id)} ({clean_line(str(result.id), 40)})"
-        complain(f"{where}: {type(result.error).__name__}: {result.error.message}")
+        complain(f"{where}: {type(result.error).__name__}: {told(result.error)}")
     if summary.failed.total() > len(failures) > 0:
         complain(f"... and {summary.failed.total() - len(failures)} more that failed; --report FILE shows them.")
     if options.report is not None:
@@ -244,7 +244,7 @@ def _this_command(*more: str) -> str:
 
 
 def _tell_flaws(error: BadQuestionsError) -> None:
-    complain(error.message)
+    complain(told(error))
     for number, says in error.flaws[:_MOST_FLAWS]:
         complain(f"line {number}: {says}")
     if len(error.flaws) > _MOST_FLAWS:

@@ -13,6 +13,7 @@ from llama_cloud_chat._turn.wording import clean_line, count
 from ._ask import run_ask
 from ._connection import Connection, connect
 from ._program import shell_line
+from ._safe import told
 from ._screen import Screen, place_of
 from ._sessions import make_title
 from ._talk import Talk, open_talk
@@ -40,8 +41,8 @@ def run_chat(
         talk = open_talk(service, session_id, index_ids, goes_on=goes_on)
         screen = Screen(plain=plain)
         keyboard = _Keyboard(talk, screen, connection)
-        for told in service.report:
-            screen.line(told, style="dim")
+        for each in service.report:
+            screen.line(each, style="dim")
         keyboard.run(question)
 
 
@@ -107,7 +108,7 @@ class _Keyboard:
             elif line.strip():
                 self._ask(line)
         except ChatError as error:
-            self._screen.line(clean_line(error.message, 1000), style="red")
+            self._screen.line(clean_line(told(error), 1000), style="red")
         except KeyboardInterrupt:
             self._screen.line("(stopped)", style="dim")
 

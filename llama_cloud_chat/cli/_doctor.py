@@ -26,7 +26,7 @@ from llama_cloud_chat._turn.wording import clean_line
 
 from ._connection import Connection, NoKeyError, Reached, connect
 from ._indexes import choose_index
-from ._safe import print_json
+from ._safe import print_json, told
 from ._screen import Screen
 
 _QUESTION = "Answer with the one word: ok."
@@ -75,7 +75,7 @@ def _examine(connection: Connection, named: Sequence[str]) -> Findings:
         try:
             service = stack.enter_context(connect(connection, max_retries=1))
         except ConfigurationError as error:
-            yield Finding("key" if isinstance(error, NoKeyError) else "settings", False, error.message)
+            yield Finding("key" if isinstance(error, NoKeyError) else "settings", False, told(error))
             return
         for finding in _look_at_access(service.client):
             yield finding
@@ -100,21 +100,21 @@ def _look_at_access(client: ChatClient) -> Findings:
     except ChatError as caught:
         error = caught
     if isinstance(error, APIConnectionError):
-        yield Finding("address", False, f"{error.message} It is set by LLAMA_CLOUD_BASE_URL or --base-url.")
+        yield Finding("address", False, f"{told(error)} It is set by LLAMA_CLOUD_BASE_URL or --base-url.")
     elif isinstance(error, ProtocolError):
         advice = "Check LLAMA_CLOUD_BASE_URL or --base-url."
-        yield Finding("address", False, f"What answers at {url} is not LlamaCloud: {error.message} {advice}")
+        yield Finding("address", False, f"What answers at {url} is not LlamaCloud: {told(error)} {advice}")
     elif isinstance(error, (RateLimitError, InternalServerError)):
-        yield Finding("address", False, f"{error.message} {_TRY_LATER}")
+        yield Finding("address", False, f"{told(error)} {_TRY_LATER}")
     else:
         yield Finding("address", True, f"{url} answers.", {"seconds": round(time.monotonic() - began, 3)})
     if isinstance(error, AuthenticationError):
         advice = "Make a key at https://cloud.llamaindex.ai; one of Europe is for the address in Europe."
-        yield Finding("key", False, f"{error.message} {advice}")
+        yield Finding("key", False, f"{told(error)} {advice}")
     yield Finding("key", True, "It is accepted.")
     project = client.config.project_id
     if error is not None:
-        yield Finding("project", False, f"{error.message} Check LLAMA_CLOUD_PROJECT_ID or --project.")
+        yield Finding("project", False, f"{told(error)} Check LLAMA_CLOUD_PROJECT_ID or --project.")
     yield Finding("project", True, f"{project} can be read." if project else "The key's default project can be read.")
 
 
@@ -123,7 +123,7 @@ def _look_at_indexes(service: Reached, named: Sequence[str], index_ids: list[str
     try:
         indexes = list(service.client.indexes())
     except ChatError as error:
-        yield Finding("indexes", False, f"They cannot be listed: {error.message}")
+        yield Finding("indexes", False, f"They cannot be listed: {told(error)}")
         index_ids += named or service.index_ids
         return
     wanted = named or service.index_ids
@@ -134,7 +134,7 @@ def _look_at_indexes(service: Reached, named: Sequence[str], index_ids: list[str
         try:
             index_id = choose_index(each, indexes)
         except ConfigurationError as error:
-            yield Finding("index", False, f"{error.message} Of these, {_WHICH_INDEXES}.")
+            yield Finding("index", False, f"{told(error)} Of these, {_WHICH_INDEXES}.")
             continue
         index_ids.append(index_id)
         yield _state_of(next(index for index in indexes if index_id in (index.id, index.export_config_id)))
@@ -159,7 +159,7 @@ def _look_at_turn(client: ChatClient, index_ids: Sequence[str]) -> Finding:
                     first_text = time.monotonic() - began
     except ChatError as error:
         advice = f" {_TRY_LATER}" if error.is_retryable else ""
-        return Finding("turn", False, f"{error.message}{advice}")
+        return Finding("turn", False, f"{told(error)}{advice}")
     seconds = time.monotonic() - began
     if stream.turn.skipped_index_ids:
         skipped = ", ".join(map(clean_line, stream.turn.skipped_index_ids))

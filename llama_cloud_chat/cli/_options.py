@@ -9,11 +9,31 @@ from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from ._connection import Connection, profile_names
 
 _P = ParamSpec("_P")
 _PANEL = "Where the service is"
+
+
+class _ShowsFlagsBare:
+    """Help that shows a flag by its name alone: some versions of Typer say that it takes a `<bool>`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+
+class Command(_ShowsFlagsBare, TyperCommand):
+    """A command of this program."""
+
+
+class Group(_ShowsFlagsBare, TyperGroup):
+    """Commands of this program under one name."""
 
 
 def _complete_profile(incomplete: str) -> list[str]:
@@ -24,15 +44,20 @@ _CONNECTION: dict[str, Any] = {
     "profile": Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="A profile of config.toml; options override it, it overrides the environment.",
             autocompletion=_complete_profile,
             rich_help_panel=_PANEL,
         ),
     ],
-    "base_url": Annotated[str | None, typer.Option(help="The service's address.", rich_help_panel=_PANEL)],
-    "project_id": Annotated[str | None, typer.Option("--project", help="The project's id.", rich_help_panel=_PANEL)],
+    "base_url": Annotated[
+        str | None, typer.Option(metavar="URL", help="The service's address.", rich_help_panel=_PANEL)
+    ],
+    "project_id": Annotated[
+        str | None, typer.Option("--project", metavar="ID", help="The project's id.", rich_help_panel=_PANEL)
+    ],
     "organization_id": Annotated[
-        str | None, typer.Option("--organization", help="The organisation's id.", rich_help_panel=_PANEL)
+        str | None, typer.Option("--organization", metavar="ID", help="The organisation's id.", rich_help_panel=_PANEL)
     ],
     "local": Annotated[
         bool, typer.Option("--local", help="Start the embedded service for this command.", rich_help_panel=_PANEL)
@@ -40,6 +65,7 @@ _CONNECTION: dict[str, Any] = {
     "data": Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="With --local, the file that keeps the sessions; without it they are gone at the end.",
             rich_help_panel=_PANEL,
         ),

@@ -9,6 +9,7 @@ import re
 import sys
 from typing import Any
 
+from llama_cloud_chat import ChatError
 from llama_cloud_chat._turn.wording import clean_line
 
 _BEYOND_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -18,6 +19,16 @@ def remark(text: str) -> None:
     """Say something on stderr; to nobody, if its disk is full."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
+
+
+def told(error: ChatError) -> str:
+    """Return what an error says to whoever sits at a command line."""
+    return options_for_arguments(error.message)
+
+
+def options_for_arguments(text: str) -> str:
+    """Name the option in place of the argument that only Python knows."""
+    return re.sub(r"(^|Check )base_url\b", r"\1--base-url", text)
 
 
 def complain(problem: str) -> None:

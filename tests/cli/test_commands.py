@@ -292,6 +292,25 @@ def test_a_command_that_is_not_complete_shows_what_there_is(run: Runner, argumen
     assert "Usage" in result.stdout
 
 
+def test_help_shows_flags_by_their_names_alone(run: Runner) -> None:
+    for command in ([], ["ask"], ["bulk"], ["sessions"], ["sessions", "list"], ["serve"]):
+        shown = run(*command, "--help").stdout
+        assert "--help" in shown
+        assert "bool" not in shown.lower()
+        assert "list[" not in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "words"), [("nowhere", "--base-url must begin"), ("http://127.0.0.1:9", "Check --base-url (http://")]
+)
+def test_an_address_that_cannot_work_is_told_with_the_option_that_names_it(
+    run: Runner, address: str, words: str
+) -> None:
+    result = run("doctor", "--base-url", address, env={"LLAMA_CLOUD_API_KEY": "llx-key"})
+    assert result.returncode == 1
+    assert words in " ".join(result.stdout.split())
+
+
 def test_asking_for_help_imports_neither_servers_nor_frameworks_nor_the_terminal() -> None:
     heavy = [
         "fastapi",

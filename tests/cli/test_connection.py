@@ -49,7 +49,7 @@ def test_a_profile_overrides_the_environment_and_options_override_the_profile(
     profiles(f"[good]\nbase_url = '{service.base_url}'\napi_key = '{service.api_key}'\n[bad]\nbase_url = 'ftp://bad'\n")
     wrong = {"LLAMA_CLOUD_BASE_URL": "ftp://wrong", "LLAMA_CLOUD_API_KEY": "wrong"}
     assert listing(run_alone, "--profile", "good", **wrong).returncode == 0
-    assert_one_sentence(listing(run_alone, "--profile", "good", "--base-url", "ftp://option"), "base_url")
+    assert_one_sentence(listing(run_alone, "--profile", "good", "--base-url", "ftp://option"), "--base-url")
     option = ["--base-url", service.base_url]
     assert listing(run_alone, "--profile", "bad", *option, LLAMA_CLOUD_API_KEY=service.api_key).returncode == 0
 

@@ -61,7 +61,7 @@ def test_a_key_that_is_refused(run: Runner) -> None:
 
 
 def test_a_setting_that_cannot_work(run: Runner) -> None:
-    assert_fails_at(run("doctor", "--base-url", "ftp://here"), "settings", "base_url")
+    assert_fails_at(run("doctor", "--base-url", "ftp://here"), "settings", "--base-url")
 
 
 def test_an_address_where_nobody_is(run: Runner) -> None:

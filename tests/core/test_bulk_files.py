@@ -223,7 +223,7 @@ def test_an_output_with_shared_sessions_is_not_gone_on_with_a_session_for_each_q
     file = write(tmp_path / "q.jsonl", [{"question": f"Question {n}?", "group": "a"} for n in range(3)])
     ask(file, answers, session_per="row-group", columns=["answer"])
     before = answers.read_bytes()
-    with pytest.raises(ConfigurationError, match="share a session.*--session-per row-group"):
+    with pytest.raises(ConfigurationError, match=r"share a session.*--session-per row-group"):
         ask(file, answers, columns=["answer"])
     ask(file, answers, session_per="row-group", columns=["answer"])
     assert answers.read_bytes() == before
