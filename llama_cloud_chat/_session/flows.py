@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -27,7 +28,9 @@ from .clock import Clock
 from .ledger import Hold
 from .operations import Operation, Request
 from .queue import Ticket
-from .retry import Answer, GiveUp, Outcome, RetryPolicy, retold
+from .retry import Answer, Failed, GiveUp, Outcome, RetryPolicy, retold
+
+_RETRIES = logging.getLogger("llama_cloud_chat.retries")
 
 T = TypeVar("T")
 
@@ -116,6 +119,8 @@ def call(operation: Operation[T], policy: RetryPolicy, clock: Clock) -> Flow[T]:
             return operation.read(outcome.body)
         if isinstance(decision, GiveUp):
             raise decision.error
+        if isinstance(outcome, Failed):
+            _RETRIES.info("%s It is tried again.", outcome.error.message)
         yield Wait(decision.delay)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import stat
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 from llama_cloud_chat import DEFAULT_MAX_RETRIES, ChatClient, ConfigurationError
 from llama_cloud_chat._config import key_from_environment
+
+from ._safe import complain, options_for_arguments
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -137,10 +140,33 @@ def connect(connection: Connection, max_retries: int = DEFAULT_MAX_RETRIES) -> I
             place = str(connection.data.resolve()) if connection.data else None
             yield Reached(client, service.index_ids, place, what_was_read(service))
         return
-    with ChatClient(**_client_arguments(connection), max_retries=max_retries) as client:
+    with _word_of_retries(), ChatClient(**_client_arguments(connection), max_retries=max_retries) as client:
         config = client.config
         place = " ".join(filter(None, [connection.profile, config.base_url, config.project_id, config.organization_id]))
         yield Reached(client, list(config.index_ids), place)
+
+
+class _Word(logging.Handler):
+    """Says once that the service is not reached, at the second failure: one is over before it is read."""
+
+    _failures = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._failures += 1
+        if self._failures == 2:
+            complain(options_for_arguments(record.getMessage()))
+
+
+@contextlib.contextmanager
+def _word_of_retries() -> Iterator[None]:
+    """Break the silence while a service that is away is tried again."""
+    logger, word = logging.getLogger("llama_cloud_chat.retries"), _Word()
+    logger.setLevel(logging.INFO)
+    logger.addHandler(word)
+    try:
+        yield
+    finally:
+        logger.removeHandler(word)
 
 
 def config_file() -> Path:

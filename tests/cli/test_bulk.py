@@ -134,7 +134,11 @@ def test_what_cannot_start_is_one_sentence_and_leaves_nothing_behind(run: Runner
     assert_one_sentence(run("bulk", questions), "--out")
     assert_one_sentence(run("bulk", questions, "--out", out, "--report", folder / "r.txt"), "--report")
     assert_one_sentence(run("bulk", questions, "--out", out, "--compare", questions), "--compare")
-    assert_one_sentence(run("bulk", questions, "--out", out, env=away), "127.0.0.1:9")
+    gone = run("bulk", questions, "--out", out, env=away)
+    assert gone.returncode == 2
+    word, end = gone.stderr.splitlines()
+    assert "127.0.0.1:9" in end
+    assert word == f"{end} It is tried again.", "some ten seconds before the end"
     assert {path.name for path in folder.iterdir()} == {"q.jsonl"}
 
 
