@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llama_cloud_chat._errors import ConfigurationError
-from llama_cloud_chat._turn.wording import count
 
 from .readers import SUFFIXES, Document, UnreadableError, check_text, read_file
 
@@ -185,8 +184,9 @@ def _readable(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
 def _told(kinds: Counter[str]) -> str:
     """Say of how many files nothing is read, and of which kinds they are, the most frequent first."""
     named = [kind for kind, _ in kinds.most_common(_MOST_KINDS)]
+    files = "1 file" if kinds.total() == 1 else f"{kinds.total():,} files"
     more = ", ..." if len(kinds) > len(named) else ""
-    return f"holds {count(kinds.total(), 'file')} of kinds that are not read ({', '.join(named)}{more})"
+    return f"holds {files} of kinds that are not read ({', '.join(named)}{more})"
 
 
 def _entry(path: Path, name: str, inside: str | None = None) -> Entry | Skipped:
