@@ -161,12 +161,14 @@ class _Word(logging.Handler):
 def _word_of_retries() -> Iterator[None]:
     """Break the silence while a service that is away is tried again."""
     logger, word = logging.getLogger("llama_cloud_chat.retries"), _Word()
+    level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(word)
     try:
         yield
     finally:
         logger.removeHandler(word)
+        logger.setLevel(level)
 
 
 def config_file() -> Path:
