@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from llama_cloud_chat import (
@@ -387,6 +387,7 @@ ATTACKS = st.recursive(
 )
 
 
+@example({"__proto__": 1, "constructor": {"prototype": {}}})
 @given(ATTACKS)
 def test_a_harmless_value_can_be_read_strictly(value: Any) -> None:
     cleaned = harmless(value)
