@@ -39,6 +39,8 @@ ALWAYS = ("id", "question", "session_id", "asking", "error", "error_type")
 KINDS = (".jsonl", ".csv", ".parquet")
 _UNFINISHED = object()
 """A last line whose writer was killed."""
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""What JSON lets stand as it is, and `str.splitlines` takes for the end of a line."""
 _BATCH = 500
 """Rows of a Parquet file that are in memory at once."""
 
@@ -46,7 +48,8 @@ _BATCH = 500
 def write_line(row: Mapping[str, Any]) -> bytes:
     """Return a row as a line of JSON."""
     # Half a character, which UTF-8 cannot write, JSON can.
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    text = json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

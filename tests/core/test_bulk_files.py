@@ -207,6 +207,16 @@ def test_what_utf_8_cannot_write_is_written_nevertheless(ask: Ask, tmp_path: Pat
     assert row["note"] in ("\ud83d", "\\ud83d")
 
 
+def test_a_row_is_one_line_for_whoever_splits_lines_as_python_does(ask: Ask, tmp_path: Path) -> None:
+    words = "One\x85two\u2028three\u2029four\x0cfive?"
+    file = write(tmp_path / "q.jsonl", [{"id": "q\u2028", "question": words}])
+    ask(file, tmp_path / "a.jsonl")
+    [line] = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["question"] == words
+    ask(file, tmp_path / "a.jsonl")
+    assert [row["id"] for row in read_rows(tmp_path / "a.jsonl")] == ["q\u2028"]
+
+
 def test_groups_go_on_in_their_session_in_the_next_run(ask: Ask, tmp_path: Path, answers: Path) -> None:
     given = [{"question": f"Question {n}?", "group": n // 3} for n in range(6)]
     file = write(tmp_path / "q.jsonl", given)
