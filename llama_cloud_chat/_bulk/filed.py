@@ -3,7 +3,7 @@
 Rows are written as they come, as lines of JSON, each at once: to the output file itself, or, as CSV and Parquet are
 not written bit by bit, to `<output>.unfinished.jsonl` beside it, of which the output is made whenever a run ends.
 Whoever is killed leaves a line unfinished at the most, and that is asked for again: the ledger `<output>.ledger` knows
-where it was asked. It is deleted when every question is answered, for then the output file says it all.
+where it was asked. It is deleted when every question of the file is answered, for then the output file says it all.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class FileRun:
     Attributes:
         answers: The output.
         ledger: Where it is kept what was asked.
-        total: How many questions there are.
+        total: How many questions the output will hold: those within the limit, and those beyond it that it has already.
         open: How many of them are to be asked.
 
     Raises:
@@ -87,7 +87,7 @@ class FileRun:
     ) -> None:
         self.answers = answers
         self.ledger = answers.with_name(f"{answers.name}.ledger")
-        self.total = self.open = 0
+        self.total = self.open = self._beyond = 0
         self._questions = questions
         self._limit = None if limit is None else check_count("limit", limit, least=1)
         self._by_group = session_per == "row-group"
@@ -181,9 +181,11 @@ class FileRun:
         )
 
     def _count(self, place: int, question: Question) -> None:
-        if self._limit is None or place < self._limit:
-            self.total += 1
-            self.open += self._is_open(self._marks.get(question.id))
+        mark = self._marks.get(question.id)
+        is_wanted = self._limit is None or place < self._limit
+        self.total += is_wanted or mark is not None
+        self.open += is_wanted and self._is_open(mark)
+        self._beyond += not is_wanted and mark is None
 
     def _is_open(self, mark: Mark | None) -> bool:
         return mark is None or (mark.error_type is not None and self._retries_failed)
@@ -268,7 +270,8 @@ class FileRun:
                 f"{str(self._lines)!r}: make room, and run the same again."
             ) from None
         summary = Summary.of(self._rows())
-        if summary.answered >= self.total and not summary.failed:
+        # A question beyond the limit may have been asked by a run that was killed: the ledger alone knows.
+        if summary.answered >= self.total and not summary.failed and not self._beyond:
             self._forget_ledger()
         return summary
 

@@ -150,6 +150,20 @@ def test_more_questions_are_asked_when_the_limit_is_lifted(
     assert len(service.prompts) == 6
 
 
+def test_what_a_killed_run_had_asked_is_found_after_a_run_of_fewer_questions(
+    ask: Ask, questions: Path, tmp_path: Path, service: ChatService
+) -> None:
+    answers = tmp_path / "a.jsonl"
+    ask(questions, answers, most=2)
+    written = [line for line in answers.read_bytes().splitlines(keepends=True) if b'"q1"' not in line]
+    answers.write_bytes(b"".join(written))  # as whoever is killed between asking and writing leaves it
+    assert FileRun(questions, answers, limit=1).total == len(written)
+    assert ask(questions, answers, limit=1).answered == len(written)
+    assert ask(questions, answers).answered == 6
+    assert sorted(service.prompts) == [f"Question {n}?" for n in range(6)]
+    assert not answers.with_name("a.jsonl.ledger").exists()
+
+
 def test_failed_ones_are_asked_anew_only_when_that_is_wanted(
     ask: Ask, questions: Path, answers: Path, service: ChatService
 ) -> None:
