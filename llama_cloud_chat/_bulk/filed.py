@@ -163,6 +163,7 @@ class FileRun:
             self._has_ids = has_id
         if has_id != self._has_ids:
             yield "It has an id, and the first question has none." if has_id else "It has no id, and others have one."
+            return  # the ids of some and the line numbers of others may well be the same
         before = self._seen.get(question.id)
         if before is not None:
             yield f"Its id {str(question.id)!r} is that of line {before.place}."

@@ -420,6 +420,11 @@ def test_ids_that_only_some_have_are_named(tmp_path: Path) -> None:
     assert flaws(file, tmp_path / "a.jsonl") == [(2, "It has an id, and the first question has none.")]
 
 
+def test_a_line_without_an_id_is_not_taken_for_the_one_whose_id_is_its_number(tmp_path: Path) -> None:
+    file = write(tmp_path / "q.jsonl", [{"id": "1", "question": "?"}, {"question": "?"}, {"id": "2", "question": "?"}])
+    assert flaws(file, tmp_path / "a.jsonl") == [(2, "It has no id, and others have one.")]
+
+
 def test_without_ids_the_line_is_the_id(ask: Ask, tmp_path: Path) -> None:
     file = write(tmp_path / "q.jsonl", ['"One?"', "", {"question": "Three?"}])
     ask(file, tmp_path / "a.jsonl")
