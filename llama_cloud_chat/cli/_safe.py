@@ -14,6 +14,12 @@ from llama_cloud_chat._turn.wording import clean_line
 
 _BEYOND_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_ARGUMENTS = (
+    (re.compile(r"(^|Check )base_url\b"), r"\1--base-url"),
+    (re.compile(r"the path given as docs\b"), "the path given with --docs"),
+    (re.compile(r", or pass long_prompts=[^.]*"), ""),
+)
+
 
 def remark(text: str) -> None:
     """Say something on stderr; to nobody, if its disk is full."""
@@ -27,8 +33,10 @@ def told(error: ChatError) -> str:
 
 
 def options_for_arguments(text: str) -> str:
-    """Name the option in place of the argument that only Python knows."""
-    return re.sub(r"(^|Check )base_url\b", r"\1--base-url", text)
+    """Name the option in place of the argument that only Python knows, and leave out what has none."""
+    for argument, option in _ARGUMENTS:
+        text = argument.sub(option, text)
+    return text
 
 
 def complain(problem: str) -> None:

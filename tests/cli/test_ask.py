@@ -92,6 +92,23 @@ def test_what_cannot_work_is_told_before_anything_is_asked(
     assert sessions_of(service) == []
 
 
+@pytest.mark.parametrize(
+    ("question", "docs", "says", "advice"),
+    [
+        ("x" * 1001, "a.md", "holds 1001 characters; the service takes 1000", "Shorten it."),
+        ("Who?", "nowhere", "There is no folder or file", "check the path given with --docs."),
+    ],
+)
+def test_advice_is_what_can_be_done_at_a_command_line(
+    run_alone: Runner, tmp_path: Path, question: str, docs: str, says: str, advice: str
+) -> None:
+    (tmp_path / "a.md").write_text("The office books hotels.")
+    result = run_alone("ask", question, "--local", "--docs", str(tmp_path / docs))
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert result.stderr.endswith(f"{advice}\n")
+
+
 def test_an_agent_that_fails_is_one_sentence_after_what_it_said(run: Runner) -> None:
     result = run("ask", "fail")
     assert_one_sentence(result, "overloaded", code=1)
