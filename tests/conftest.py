@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from llama_cloud_chat._session.knowledge import SCOPES
 from llama_cloud_chat._session.limits import PROMPT_LIMITS
 
 from .support import http as _http  # noqa: F401  # which library this run speaks by
+
+# A busy machine may take its time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

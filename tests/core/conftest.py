@@ -7,16 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from ..support.clients import Blocking, FakeClock, make_client
 from ..support.service import ChatService
 
 MakeClient = Callable[..., Any]
-
-# A busy machine may take its time.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
