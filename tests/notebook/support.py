@@ -161,6 +161,9 @@ class _Reader(HTMLParser):
         if tag not in {"br", "hr", "img", "meta"}:
             self.open.append(tag)
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)  # HTML knows no `/>`: what ends there is void anyway, or stays open
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"
         assert self.open.pop() == tag, "elements overlap"

@@ -6,7 +6,7 @@ import re
 from importlib.resources import files
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -104,6 +104,7 @@ def nasty_turns(draw: st.DrawFn) -> Turn:
     return Turn.from_events(draw(NASTY), events, number=1)
 
 
+@example(turns=[turn_saying("One\\\ntwo.")], running_for=None)  # a line that is broken on purpose
 @given(turns=st.lists(nasty_turns(), min_size=1, max_size=3), running_for=st.sampled_from([None, 0.0, 4000.25]))
 def test_no_turn_of_any_kind_brings_markup_of_its_own(turns: list[Turn], running_for: float | None) -> None:
     judge(render_html(Transcript(turns), running_for=running_for))
