@@ -472,19 +472,24 @@ class TurnReader:
         told = {kind: self._count_told(kind, history) for kind in (Text, Thinking)}
         self.usage_before = None  # which the history counts in
         updates: list[Event] = []
+        heard = {kind: iter(list(self.turn._segments(kind))) for kind in (Text, Thinking)}
         last = None if history.is_complete else history._blocks[-1:]
         for block in list(history._blocks):
             if isinstance(block, _Segment):
-                known = next(told[block.kind])
+                known, same = next(told[block.kind]), next(heard[block.kind], None)
                 if known < len(block.text):
                     updates.append(self._continue(block.kind, block.text[known:], starts_anew=known == 0))
-                if last != [block]:
+                if last != [block] and not self._is_confirmed(same, block.text):
                     updates += self._confirm_as_told(block)
             elif isinstance(block, Stop) or (
                 isinstance(block, (ToolCall, ToolResult)) and (type(block), block.call_id) not in self._seen
             ):
                 updates += self.feed(copy(block))
         return updates
+
+    def _is_confirmed(self, segment: _Segment | None, text: str) -> bool:
+        """Whether a segment was handed on whole: one that says the same later, and is not yet over, is another."""
+        return segment is not None and segment not in self._unconfirmed and segment.text == text
 
     def _confirm_as_told(self, told: _Segment) -> Sequence[Event]:
         """Hand on the whole of a segment that the history shows to be over."""

@@ -139,6 +139,15 @@ def test_what_is_missing_after_a_cut_comes_as_deltas_and_nothing_comes_twice(cut
     assert turn.is_complete
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_a_segment_that_begins_as_an_earlier_one_was_is_not_told_whole_too_soon(style: Style) -> None:
+    growing = [{"type": "thinking_delta", "content": "0"}] * 2
+    before = [*segment("thinking", "0"), *segment("text", "0"), growing[0]]
+    events = [*before, growing[1], {"type": "thinking", "content": "00"}, *segment("text", "1"), stop()]
+    _, updates = catch_up(before, told(events, style))
+    assert [update.content for update in updates if type(update) is Thinking] == ["00"]
+
+
 def test_a_history_that_is_behind_a_turn_still_running_says_nothing_new() -> None:
     turn, updates = catch_up([*segment("text", "AB"), *tool("c", "x", {}, 1)], [{"type": "text_delta", "content": "A"}])
     assert updates == []
