@@ -385,14 +385,21 @@ async def test_a_memory_block_reaches_the_agent_in_every_turn(aserve: AServe) ->
     await memory.sql_store._async_engine.dispose()  # type: ignore[union-attr]
 
 
-async def _cancelled(agent: LlamaCloudAgent, gate: Gate, serializer: JsonSerializer | None = None) -> Context:
+async def _cancel(agent: LlamaCloudAgent, gate: Gate) -> tuple[Context, dict[str, Any]]:
+    """Ask, and cancel the run in mid-turn; return its Context, and what that was in mid-run."""
     context = Context(agent)
     handler = agent.run("a", ctx=context)
     assert await asyncio.to_thread(gate.waiting.wait, WAIT)
+    written = context.to_dict()
     await handler.cancel_run()
     with pytest.raises(BaseException):  # noqa: B017  # which one depends on the version
         await asyncio.wait_for(handler, WAIT)
     gate.open.set()
+    return context, written
+
+
+async def _cancelled(agent: LlamaCloudAgent, gate: Gate, serializer: JsonSerializer | None = None) -> Context:
+    context, _ = await _cancel(agent, gate)
     if serializer is None:
         return context
     return Context.from_dict(agent, json.loads(json.dumps(context.to_dict(serializer))), serializer)
@@ -452,15 +459,8 @@ async def test_a_context_written_down_in_mid_run_goes_on_with_that_run(aserve: A
     gate = Gate()
     client = aserve(gate)
     agent = LlamaCloudAgent(async_client=client)
-    context = Context(agent)
-    handler = agent.run("a", ctx=context)
-    assert await asyncio.to_thread(gate.waiting.wait, WAIT)
-    written = json.loads(json.dumps(context.to_dict()))
-    await handler.cancel_run()
-    with pytest.raises(BaseException):  # noqa: B017  # which one depends on the version
-        await asyncio.wait_for(handler, WAIT)
-    gate.open.set()
-    output, _ = await _run(agent, ctx=Context.from_dict(agent, written))
+    _, written = await _cancel(agent, gate)
+    output, _ = await _run(agent, ctx=Context.from_dict(agent, json.loads(json.dumps(written))))
     assert str(output) == "a one two"
     assert list((await _turns(client)).values()) == [1]
 
