@@ -29,6 +29,8 @@ from llama_cloud_chat import (
     ui_message_stream,
 )
 
+from ..support.listening import stop_accepting
+
 HERE = Path(__file__).parent
 CACHE = HERE.parent.parent / "build" / "ai-sdk"
 _SECONDS = 100
@@ -125,11 +127,23 @@ def endpoints(sync_client: ChatClient, async_client: AsyncChatClient, index_ids:
     return app
 
 
+class _Server(uvicorn.Server):
+    """One that a browser may leave in the middle of anything, with no line left open."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            await stop_accepting(server)
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
 @contextlib.contextmanager
 def serve(app: Any) -> Iterator[str]:
     """Serve an app on a loopback port; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
+        server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         try:
@@ -187,20 +201,23 @@ class Line:
     async def _serve(self, listening: socket.socket) -> None:
         server = await asyncio.start_server(self._connect, sock=listening)
         await self._over.wait()
-        server.close()
+        await stop_accepting(server)
         self._break()
         while self._ends:  # noqa: ASYNC110  # the loop that closes them is this one
             await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a socket is closed after its protocol has been told
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_cut:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        ends = {writer, back}
+        ends = {writer}
         self._ends |= ends
         try:
-            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+            if self._is_cut:
+                return
+            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+            ends.add(back)
+            self._ends |= ends
+            if not self._is_cut:
+                await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
         finally:
             self._ends -= ends
             for end in ends:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -11,7 +12,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +162,34 @@ def test_nothing_is_left_behind_when_a_service_stops(tmp_path: Path, monkeypatch
     assert set(threading.enumerate()) <= before
     assert list(tmp_path.iterdir()) == []
     gc.collect()
+
+
+def test_a_client_that_is_just_being_let_in_is_not_forgotten_when_a_service_stops(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    ports: list[str] = []
+    for _ in range(5):
+        with LocalService([]) as service, ThreadPoolExecutor(1) as knocking:
+            address = httpx.URL(service.base_url)
+            ports.append(f"laddr=('{address.host}', {address.port})")
+            knocked = threading.Event()
+            knocking.submit(_knock_until_nobody_answers, (address.host, address.port or 0), knocked)
+            knocked.wait()
+            service.stop()
+        gc.collect()
+    assert [str(each.message) for each in recwarn if any(port in str(each.message) for port in ports)] == []
+
+
+def _knock_until_nobody_answers(address: tuple[str, int], knocked: threading.Event) -> None:
+    connections: deque[socket.socket] = deque()
+    with contextlib.suppress(OSError):
+        while True:
+            connections.append(socket.create_connection(address))
+            if len(connections) > 50:
+                connections.popleft().close()
+                knocked.set()
+    for connection in connections:
+        connection.close()
 
 
 async def test_a_service_starts_and_stops_inside_a_running_event_loop() -> None:

@@ -21,6 +21,8 @@ from urllib.parse import parse_qsl
 
 from typing_extensions import Self
 
+from .listening import stop_accepting
+
 PATIENCE = 10.0
 """Seconds after which a test that waits for something has failed."""
 
@@ -141,29 +143,25 @@ class ScriptedServer:
         self._stopped = asyncio.Event()
         started.set_result(await self._listen(0))
         await self._stopped.wait()
-        self._hang_up()
         tasks = [connection.task for connection in self._connections if connection.task is not None]
+        await self._hang_up()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)
 
     async def _listen(self, port: int) -> int:
         self._server = await self._loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=2048)
         return int(self._server.sockets[0].getsockname()[1])
 
-    def _hang_up(self) -> None:
-        self._server.close()
+    async def _hang_up(self) -> None:
+        await stop_accepting(self._server)
         for connection in list(self._connections):
             connection.transport.abort()
-
-    async def _hang_up_for_good(self) -> None:
-        self._hang_up()
         while self._connections:  # noqa: ASYNC110  # the loop that closes them is this one
             await asyncio.sleep(0)
         await asyncio.sleep(0)  # a socket is closed after its protocol has been told
 
     def stop_listening(self) -> None:
         """Close all connections and refuse new ones."""
-        asyncio.run_coroutine_threadsafe(self._hang_up_for_good(), self._loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(PATIENCE)
 
     def listen_again(self) -> None:
         """Take new connections, where it listened before."""
