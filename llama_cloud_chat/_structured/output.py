@@ -7,13 +7,14 @@ from typing import Any
 
 from llama_cloud_chat._config import check_prompt
 from llama_cloud_chat._errors import PromptTooLongError, StructuredOutputError
+from llama_cloud_chat._turn.prompts import SCHEMA
 
 from .extraction import read_beginning, read_object
 from .flaw import Flaw
 from .notation import Notation, Telling
 from .schemas import shape_of
 
-_LEAD = "End with one JSON object of this type:\n"
+_LEAD = f"{SCHEMA}\n"
 _GAP = "\n\n"
 _AGAIN = "Send the whole corrected JSON object alone."
 

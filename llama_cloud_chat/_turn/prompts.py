@@ -1,5 +1,7 @@
 """What a prompt may be besides the user's words: a fold, which tells of what was said before, or a part of a long one.
 
+A question whose answer is to be of a schema ends with that schema.
+
 The marks are for the agent, and for whoever reads the history later: it shows the user's words, and one turn where a
 long prompt was told in several. Everything that somebody said is quoted, so that no message can pass for a mark.
 
@@ -33,6 +35,7 @@ from dataclasses import dataclass
 OPENING = "This conversation has taken place so far:"
 SINCE = "After the user's next message, this happened:"
 CLOSING = "Answer the user's next message, which is everything below this line."
+SCHEMA = "End with one JSON object of this type:"
 
 _DIGEST_LENGTH = 16
 _left_out = re.compile(r"(?:\(|\[summary of )(\d+) (?:earlier )?messages?(?:(?: is| are) left out\.\)|\])")
@@ -104,6 +107,14 @@ def unfold(prompt: str) -> Folded:
         system[0] if system else None,
         sum(counts),
     )
+
+
+def users_words(prompt: str) -> str:
+    """Return what the user asked with a prompt, without what it tells of earlier messages and of a schema."""
+    asked = unfold(prompt).asked
+    words, mark, schema = asked.rpartition(f"\n\n{SCHEMA}\n")
+    # Nothing that we write follows a schema, and it has no paragraphs.
+    return words if mark and "\n\n" not in schema else asked
 
 
 def unfold_transcript(prompt: str) -> tuple[list[str], str]:

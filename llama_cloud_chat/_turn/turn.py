@@ -31,7 +31,7 @@ from .events import (
     UserInput,
 )
 from .json import split_trailing_half, well_formed
-from .prompts import count_parts, instructions_digest, join_parts, unfold
+from .prompts import count_parts, instructions_digest, join_parts, unfold, users_words
 from .sources import Source, read_sources
 
 if TYPE_CHECKING:
@@ -204,8 +204,8 @@ class Turn(Displayable):
 
     @property
     def question(self) -> str:
-        """What the user asked, in their own words: the prompt without what it tells of earlier messages."""
-        return unfold(self.prompt).asked
+        """What the user asked, in their own words: without earlier messages and a schema that the prompt tells."""
+        return users_words(self.prompt)
 
     @property
     def text(self) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from llama_cloud_chat import ChatError, ConfigurationError, Source, Turn
-from llama_cloud_chat._turn.prompts import unfold_transcript
 from llama_cloud_chat._turn.wording import clean_line, count
 
 from ._ask import run_ask
@@ -240,7 +239,7 @@ class _Keyboard:
 
     def _remember(self, turns: Sequence[Turn]) -> None:
         """Keep what the turns asked, to complete `/fork` with."""
-        asked = {turn.number: unfold_transcript(turn.prompt)[1] for turn in turns if turn.number is not None}
+        asked = {turn.number: turn.question for turn in turns if turn.number is not None}
         self._prompts |= {number: clean_line(prompt, 60) for number, prompt in asked.items()}
 
     def _complete(self, line: str) -> list[tuple[str, str]]:

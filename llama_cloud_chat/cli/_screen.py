@@ -26,7 +26,7 @@ from llama_cloud_chat import (
     Turn,
     TurnStream,
 )
-from llama_cloud_chat._turn.prompts import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold
 from llama_cloud_chat._turn.wording import brief, call_line, clean, clean_line, count, name_of, pages_of
 
 from ._live import LiveMarkdown
@@ -236,9 +236,9 @@ class Screen:
         self.end_paragraph()
         for turn in turns[-_MOST_ROWS:]:
             tools = ", ".join(dict.fromkeys(clean_line(run.name, 40) for run in turn.tool_calls)) or "no tools"
-            told, asked = unfold_transcript(turn.prompt)
+            told = unfold(turn.prompt).earlier
             forked = f"knows {count(len(told), 'question')} of the session before; " if told else ""
-            self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), clean_line(asked)))
+            self.console.print(RichText.assemble((f"{turn.number}. You: ", "bold"), clean_line(turn.question)))
             self._indented(clean_line(turn.text) or _why_empty(turn))
             self._indented(f"({forked}{clean_line(tools)}; {count(len(turn.sources), 'source')})", style="dim")
         self._say_how_many_more(len(turns), "earlier ")

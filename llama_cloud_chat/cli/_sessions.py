@@ -68,7 +68,7 @@ def make_title(client: ChatClient, session_id: str, text: str | None) -> Session
     if not text:
         # Reading first also tells a session that is not there from a service that does not offer this.
         turns = client.retrieve(session_id).turns
-        text = next((turn.prompt for turn in turns if turn.prompt.strip()), "")
+        text = next((turn.question for turn in turns if turn.question.strip()), "")
         if not text:
             raise ConfigurationError("Nothing was asked on this session yet; give the text to make a title of.")
     else:

@@ -18,7 +18,15 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import NotRequired, TypedDict
 
-from llama_cloud_chat import ConfigurationError, PromptTooLongError, StructuredOutput, StructuredOutputError
+from llama_cloud_chat import (
+    ConfigurationError,
+    Message,
+    PromptTooLongError,
+    StructuredOutput,
+    StructuredOutputError,
+    Turn,
+    render_transcript,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -320,6 +328,16 @@ def test_a_schema_that_is_changed_later_stays_as_it_was() -> None:
 def test_the_question_stays_as_it_is() -> None:
     question = "  Tell me\n\n{a joke}\t"
     assert StructuredOutput(Joke).prompt(question).startswith(f"{question}\n\nEnd with")
+
+
+@pytest.mark.parametrize(
+    "question", ["How many?", f"What does it mean?\n\n{LEAD}{{a: string}}\n\nAnd why?", f"\n\n{LEAD}{{a: string}}"]
+)
+def test_a_history_tells_the_question_without_the_schema(question: str) -> None:
+    output = StructuredOutput(Joke)
+    assert Turn(output.prompt(question)).question == question
+    folded = render_transcript([Message("user", "One?"), Message("user", output.prompt(question))])
+    assert Turn(folded).question == question
 
 
 def test_an_empty_question_is_refused() -> None:

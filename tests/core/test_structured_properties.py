@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, create_model
 
-from llama_cloud_chat import PromptTooLongError, StructuredOutput, StructuredOutputError
+from llama_cloud_chat import PromptTooLongError, StructuredOutput, StructuredOutputError, Turn
 
 # An agent that knows some facts and does what the end of its prompt says, reading nothing else.
 
@@ -199,6 +199,7 @@ def ask(output: StructuredOutput, question: str, facts: Any, limit: int | None =
     prompt = output.prompt(question, limit)
     assert limit is None or len(prompt) <= limit
     assert prompt.startswith(question)
+    assert Turn(prompt).question == question
     notation = prompt.removeprefix(question).removeprefix("\n\nEnd with one JSON object of this type:\n")
     return ObedientAgent(notation).answer(facts)
 

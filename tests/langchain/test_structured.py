@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 from pydantic import v1 as pydantic_v1
 from typing_extensions import TypedDict
 
-from langchain_ext import ChatLlamaCloud
+from langchain_ext import ChatLlamaCloud, LlamaCloudChatMessageHistory
 from llama_cloud_chat import AsyncChatClient, ChatClient, ConfigurationError, PromptTooLongError, TurnFailedError
 from llama_cloud_chat.local import AgentTurn, LocalService, speak
 
@@ -141,6 +141,12 @@ def test_the_words_of_the_user_stay_and_the_schema_follows(scene: Scene) -> None
     assert question == "How many?"
     assert told.startswith("End with one JSON object of this type:\n{days: integer")
     assert "properties" not in told
+
+
+def test_a_history_shows_the_words_of_the_user(scene: Scene) -> None:
+    answer = scene.model().with_structured_output(Leave, include_raw=True).invoke("How many?")
+    history = LlamaCloudChatMessageHistory(answer["raw"].response_metadata["session_id"], scene.client)
+    assert [message.text for message in history.messages] == ["How many?", scene.answers[0]]
 
 
 def test_the_raw_message_says_where_the_conversation_goes_on(scene: Scene) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from llama_cloud_chat import AsyncChatClient, ChatClient, ConfigurationError, StructuredOutputError
 from llama_cloud_chat.local import AgentTurn, WireEvent, speak
-from llama_index_ext import LlamaCloudAgent, LlamaCloudQueryEngine
+from llama_index_ext import LlamaCloudAgent, LlamaCloudChatEngine, LlamaCloudQueryEngine
 from tests.llama_index.harness import passage, retrieve
 from tests.llama_index.test_agent import writer
 
@@ -63,13 +63,17 @@ async def _run(agent: Any, *args: Any, **options: Any) -> tuple[AgentOutput, lis
 
 async def test_an_agent_fills_its_output_class_without_a_model(aserve: AServe) -> None:
     says = Says(JSON)
-    output, events = await _run(LlamaCloudAgent(async_client=aserve(says), output_cls=Days), "How many?")
+    client = aserve(says)
+    output, events = await _run(LlamaCloudAgent(async_client=client, output_cls=Days), "How many?")
     assert str(output) == JSON
     assert output.structured_response == {"days": 30}
     assert output.get_pydantic_model(Days) == Days(days=30)
     assert [event.output for event in events if isinstance(event, AgentStreamStructuredOutput)] == [{"days": 30}]
     [prompt] = says.prompts
     assert prompt.startswith("How many?\n\nEnd with one JSON object of this type:\n{days: integer // >=0\n}")
+    session_id = output.response.additional_kwargs["session_id"]
+    shown = await LlamaCloudChatEngine(async_client=client, session_id=session_id).aload_history()
+    assert [message.content for message in shown] == ["How many?", f"It is so: {JSON}"]
 
 
 async def test_an_answer_that_does_not_fit_is_corrected_in_its_session(aserve: AServe) -> None:
