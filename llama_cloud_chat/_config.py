@@ -236,7 +236,8 @@ def _check_fold(fold: Callable[[Sequence[Any], int], Any] | None) -> Callable[[S
 
 def _index_ids_from_environment() -> tuple[str, ...]:
     named = os.environ.get("LLAMA_CLOUD_INDEX_IDS", "").split(",")
-    return tuple(check_index_ids([index_id.strip() for index_id in named if index_id.strip()]) or ())
+    ids = [index_id.strip() for index_id in named if index_id.strip()]
+    return tuple(check_index_ids(ids, "LLAMA_CLOUD_INDEX_IDS") or ())
 
 
 def key_from_environment() -> SecretStr | None:
@@ -408,8 +409,8 @@ def check_prompt(prompt: str) -> str:
     return prompt
 
 
-def check_index_ids(index_ids: Sequence[str] | None) -> list[str] | None:
-    """Return `index_ids` as a list if they can be a session's indexes.
+def check_index_ids(index_ids: Sequence[str] | None, name: str = "index_ids") -> list[str] | None:
+    """Return `index_ids`, which came as `name`, as a list if they can be a session's indexes.
 
     Raises:
         ConfigurationError: They are no list of ids, or too many.
@@ -417,10 +418,10 @@ def check_index_ids(index_ids: Sequence[str] | None) -> list[str] | None:
     if index_ids is None:
         return None
     if isinstance(index_ids, (str, bytes)) or not isinstance(index_ids, Sequence):
-        raise ConfigurationError(f"index_ids must be a list of ids, not {index_ids!r}.")
-    ids = [check_id("index_ids", index_id) for index_id in index_ids]
+        raise ConfigurationError(f"{name} must be a list of ids, not {index_ids!r}.")
+    ids = [check_id(name, index_id) for index_id in index_ids]
     if len(ids) > MAX_INDEXES:
-        raise ConfigurationError(f"index_ids holds {len(ids)} indexes; a session takes at most {MAX_INDEXES}.")
+        raise ConfigurationError(f"{name} holds {len(ids)} indexes; a session takes at most {MAX_INDEXES}.")
     return ids
 
 

@@ -186,12 +186,20 @@ def call_user(command: CallUser) -> Any:
     """Call what people gave.
 
     Raises:
-        ConfigurationError: It failed.
+        ConfigurationError: It failed, or would have to be awaited.
     """
     try:
-        return command.function(*command.arguments)
+        given = command.function(*command.arguments)
     except Exception as error:
         raise command.failure(error) from error
+    if inspect.isawaitable(given):
+        if inspect.iscoroutine(given):
+            given.close()  # else Python says of it that it was never awaited
+        raise ConfigurationError(
+            f"{command.name}= is asynchronous, and this client is not. Give it a plain function, or take an "
+            "AsyncChatClient."
+        )
+    return given
 
 
 async def acall_user(command: CallUser) -> Any:
@@ -203,6 +211,7 @@ async def acall_user(command: CallUser) -> Any:
     try:
         if inspect.iscoroutinefunction(command.function):
             return await command.function(*command.arguments)
-        return await asyncio.to_thread(command.function, *command.arguments)
+        given = await asyncio.to_thread(command.function, *command.arguments)
+        return await given if inspect.isawaitable(given) else given
     except Exception as error:
         raise command.failure(error) from error

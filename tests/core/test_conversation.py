@@ -13,6 +13,7 @@ from llama_cloud_chat import (
     Anchor,
     APIConnectionError,
     APIStatusError,
+    ChatClient,
     ConfigurationError,
     InternalServerError,
     Message,
@@ -656,6 +657,12 @@ def test_without_an_index_nothing_is_asked(make: Any, service: ChatService, monk
         ask(client, user("Q?"), anchor, user("One?"))
     assert service.prompts == []
     assert unbound.ask("One?", ["a"]).number == 1
+
+
+def test_too_many_indexes_of_the_environment_are_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_INDEX_IDS", ",".join(f"idx-{number}" for number in range(11)))
+    with pytest.raises(ConfigurationError, match=r"^LLAMA_CLOUD_INDEX_IDS holds 11 indexes"):
+        ChatClient("key")
 
 
 def test_indexes_of_the_environment_are_asked_where_none_are_named(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -28,6 +28,7 @@ from llama_cloud_chat._turn.events import parse_event
 from llama_cloud_chat._turn.prompts import count_parts, join_parts, split_into_parts, unfold
 from llama_cloud_chat._turn.turn import count_turns, read_history
 
+from ..support.clients import make_client
 from ..support.server import Cut, in_json, plain
 from ..support.service import ChatService, Play, too_long
 from ..support.turns import said, stop, told
@@ -265,22 +266,35 @@ def test_where_a_summary_has_no_room_the_newest_are_told(make: Any, service: Cha
 
 
 async def test_a_coroutine_function_is_awaited_and_a_function_does_not_hold_up_the_loop(service: ChatService) -> None:
-    from ..support.clients import make_client
-
     async def summarise(messages: Sequence[Message], budget: int) -> str:
         await asyncio.sleep(0)
         return "Old things."
 
-    for fold_with in (summarise, lambda messages, budget: "Old things."):
+    for fold_with in (summarise, lambda messages, budget: "Old things.", lambda *given: summarise(*given)):  # noqa: PLW0108
         async with make_client("async", service.base_url, max_prompt_chars=300, fold=fold_with) as client:
             async for _ in client.converse([*LONG_AGO, user("Now?")]):
                 pass
-    assert all("> Old things." in prompt for prompt in service.prompts)
+    assert ["> Old things." in prompt for prompt in service.prompts] == [True] * 3
+
+
+class Promise(Awaitable[str]):
+    def __init__(self, *given: object) -> None: ...
+
+    def __await__(self) -> Generator[None, None, str]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("promised", [asyncio.sleep, Promise])
+def test_what_would_have_to_be_awaited_is_refused_by_a_client_that_cannot(
+    service: ChatService, promised: Callable[..., Any]
+) -> None:
+    client = make_client("sync", service.base_url, max_prompt_chars=300, fold=promised)
+    with client, pytest.raises(ConfigurationError, match=r"fold= is asynchronous.*AsyncChatClient"):
+        list(client.converse([*LONG_AGO, user("Now?")]))
+    assert service.requests == []
 
 
 async def test_a_coroutine_function_that_fails_is_named(service: ChatService) -> None:
-    from ..support.clients import make_client
-
     async def summarise(messages: Sequence[Message], budget: int) -> str:
         raise RuntimeError("no model")
 
