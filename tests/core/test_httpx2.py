@@ -129,7 +129,7 @@ def test_its_silence_and_its_full_pool_are_timeouts(service: ChatService) -> Non
     gate = Gate()
     service.plays.append(Held(gate=gate))
     with httpx2.Client(limits=httpx2.Limits(max_connections=1)) as http:
-        client = ChatClient(KEY, base_url=service.base_url, http_client=http, timeout=Timeouts(pool=0.05, idle=0.2),
+        client = ChatClient(KEY, base_url=service.base_url, http_client=http, timeout=Timeouts(pool=0.05, idle=1.5),
                             max_retries=0)  # fmt: skip
         one, other = client.create(), client.create()
         with one.stream("One?") as stream:
@@ -139,7 +139,7 @@ def test_its_silence_and_its_full_pool_are_timeouts(service: ChatService) -> Non
             gate.open()
         silent = Gate()
         service.instead["summary"].append([silent])
-        with pytest.raises(APITimeoutError, match=r"did not answer for 0\.2 seconds"):
+        with pytest.raises(APITimeoutError, match=r"did not answer for 1\.5 seconds"):
             other.summary()
         silent.open()
 

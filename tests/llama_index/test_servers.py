@@ -90,7 +90,7 @@ async def test_a_runner_that_asks_an_interrupted_question_again_gets_its_answer(
         return gate(turn)
 
     # The service is silent for longer than the client waits, and so does not answer in time.
-    client = aserve(agent, timeout=1, recovery_timeout=0.5)
+    client = aserve(agent, timeout=3, recovery_timeout=0.5)
     failures: list[Any] = []
 
     def before_asking_again(state: Any) -> None:

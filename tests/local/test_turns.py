@@ -165,7 +165,7 @@ def test_stopping_the_service_ends_open_streams_with_a_stop(connect: Connect) ->
     gate.open.set()
     assert stop["is_error"] is True
     assert "stopped" in stop["error"]
-    assert took < 3
+    assert took < 8
     with pytest.raises(httpx.ConnectError):
         api.http.get("/openapi.json")
 
@@ -189,7 +189,7 @@ def test_a_client_that_reads_nothing_does_not_hold_up_the_stop(
         assert flooded.wait(WAIT)
         began = time.monotonic()
         service.stop()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8
     # The server complains about streams that it has to cut; this one ended by itself.
     assert caplog.records == []
 

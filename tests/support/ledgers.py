@@ -346,7 +346,7 @@ class SharedLedgerContract(LedgerContract):
             await chances()
             assert not taking.done()
             running.kill()
-            await asyncio.wait_for(taking, 5)
+            await asyncio.wait_for(taking, 15)
 
     async def test_waiting_for_another_process_can_be_cancelled(self, ledger: Ledger, expression: str) -> None:
         with process(HOLDER, ledger=expression, then="time.sleep(60)") as running:
