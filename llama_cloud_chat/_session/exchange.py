@@ -271,9 +271,9 @@ class Exchange:
         reader.at_end = partial(self._finish, ticket, reader, recovery)
         try:
             yield from recovery.run(None, was_taken=False)
-        except NotFoundError:
+        except NotFoundError as error:
             if note.is_finished:
-                raise
+                raise _gone(note, error) from error
             self._sessions.drop(note.session_id)
             self._settling.seat.knowledge.queue.leave(ticket)
             self._note, self._is_in_doubt = None, False
@@ -446,6 +446,17 @@ class Exchange:
 
 _NOT_TAKEN = ""
 """What stands for the question in a note whose prompt the service did not take."""
+
+
+def _gone(note: Note, error: NotFoundError) -> NotFoundError:
+    """Return what says of an answered question that its answer is no longer there."""
+    return NotFoundError(
+        f"The question was answered in session {note.session_id}, which is gone, and its answer with it. It is not "
+        "asked again; to have it asked, give it another key.",
+        status_code=error.status_code,
+        body=error.body,
+        request_id=error.request_id,
+    )
 
 
 def _may_be_running(outcome: Answer | Failed) -> bool:

@@ -429,7 +429,7 @@ def test_an_answered_question_whose_session_was_deleted_says_so(
     client = make(ledger=ledger)
     ask(client, user("What?"), key="q-1")
     service.sessions.clear()
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match=r"answered in session .*, which is gone.* another key"):
         ask(client, user("What?"), key="q-1")
     assert len(service.prompts) == 1
 
