@@ -30,7 +30,7 @@ EXAMPLE = runpy.run_path(str(ROOT / "examples/web_chat/server.py"), run_name="we
 in_a_browser = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 TRAIN = "How do I book a train?"
 TRAIN_ANSWER = "Book them a week ahead."
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -303,7 +303,6 @@ class Repeated:
 
 
 @pytest.mark.rule("design-12")
-@pytest.mark.timeout(300)
 def test_killed_at_any_moment_and_run_again_every_question_was_asked_once(
     scripted: tuple[ChatService, Runner], folder: Path
 ) -> None:

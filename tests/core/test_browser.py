@@ -143,7 +143,7 @@ def test_letting_go_of_the_frames_lets_go_of_the_turn(service: ChatService, clie
         pass
     frames.close()  # type: ignore[attr-defined]
     [request] = service.received("stream")
-    assert request.hung_up.wait(10)
+    assert request.hung_up.wait(60)
     assert stream.turn.thinking
 
 

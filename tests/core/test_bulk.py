@@ -334,10 +334,10 @@ def test_leaving_closes_what_runs_and_begins_nothing_more(begin: Begin, service:
     service.reply = lambda prompt: Play(said("Yes.")) if prompt == "Question 1?" else held
     run = begin(QUESTIONS, concurrency=2)
     assert next(run).id == 1
-    held.gate.reached.wait(10)
+    held.gate.reached.wait(60)
     run.close()
     running = [request for request in service.received("stream") if request.json["prompt"] != "Question 1?"]
-    assert all(request.hung_up.wait(10) for request in running)
+    assert all(request.hung_up.wait(60) for request in running)
     assert len(service.prompts) <= 3
     held.gate.open()
 
@@ -367,7 +367,7 @@ def test_a_question_that_begins_while_all_are_let_go_is_let_go(
     with ChatClient("llx-key", base_url=service.base_url) as client:
         run = bulk(QUESTIONS, client=client, concurrency=1)
         assert next(run).id == 1
-        assert begun.wait(10)
+        assert begun.wait(60)
         run.close()
     assert service.prompts == QUESTIONS[:1]
 
@@ -491,7 +491,7 @@ def test_a_service_that_is_restarted_in_the_middle_is_asked_once(
     clock.on_wait = restart
 
     def stop() -> None:
-        held.gate.reached.wait(10)
+        held.gate.reached.wait(60)
         service.stop_listening()
 
     thread = threading.Thread(target=stop)

@@ -190,7 +190,7 @@ if child == 0:
     os.read(waiting, 1)
     os._exit(0)
 stream.close()
-assert service.received("stream")[0].hung_up.wait(10), "the child holds the parent's line"
+assert service.received("stream")[0].hung_up.wait(60), "the child holds the parent's line"
 os.close(go)
 os.waitpid(child, 0)
 """)

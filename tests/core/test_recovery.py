@@ -541,7 +541,7 @@ def test_a_silent_connection_is_left_and_the_turn_made_whole(make: Any, service:
     stream = make(timeout=Timeouts(idle=0.2)).session(session_id).stream("What?")
     assert_whole(stream.turn, read(stream))
     assert len(service.prompts) == 1
-    assert service.received("stream")[0].hung_up.wait(5)
+    assert service.received("stream")[0].hung_up.wait(30)
     gate.open()
 
 
@@ -606,7 +606,7 @@ def test_after_stop_the_turn_is_over_though_the_service_holds_the_line(client: A
     session = client.create()
     stream = session.stream("What?")
     assert_whole(stream.turn, read(stream))
-    assert service.received("stream")[0].hung_up.wait(5)
+    assert service.received("stream")[0].hung_up.wait(30)
     assert session.ask("And?").number == 2
     gate.open()
 

@@ -200,7 +200,7 @@ def test_a_stream_that_is_let_go_closes_its_connection(make: MakeClient, service
     events = iter(stream)
     next(events)
     stream.close()
-    assert service.received("stream")[-1].hung_up.wait(10)
+    assert service.received("stream")[-1].hung_up.wait(60)
     assert list(events) == []
 
 
@@ -212,9 +212,9 @@ def test_another_thread_may_let_it_go_while_it_is_read(service: ChatService) -> 
         read: list[Any] = []
         reader = threading.Thread(target=lambda: read.extend(stream))
         reader.start()
-        assert play.gate.reached.wait(10)
+        assert play.gate.reached.wait(60)
         stream.close()
-        reader.join(10)
+        reader.join(60)
     assert not reader.is_alive()
     assert not any(isinstance(event, TextDelta) for event in read)
 

@@ -129,7 +129,7 @@ def gated() -> Iterator[tuple[LocalService, threading.Event]]:
     def agent(turn: AgentTurn) -> Iterator[dict[str, Any]]:
         yield scripts.call("c1", query="leave")
         yield scripts.result("c1", {"results": [scripts.PASSAGE]})
-        assert gate.wait(20)
+        assert gate.wait(60)
         yield scripts.text("30 days.")
 
     with LocalService([], agent=agent) as service:
@@ -208,7 +208,7 @@ def test_an_abandoned_v3_stream_hangs_up(raw: ChatService, raw_client: ChatClien
             break
     del stream, event
     gc.collect()
-    assert raw.received("stream")[-1].hung_up.wait(10)
+    assert raw.received("stream")[-1].hung_up.wait(60)
 
 
 def test_closing_a_stream_early_hangs_up(raw: ChatService, raw_client: ChatClient) -> None:
@@ -216,7 +216,7 @@ def test_closing_a_stream_early_hangs_up(raw: ChatService, raw_client: ChatClien
     stream = ChatLlamaCloud(client=raw_client).stream("Tell me")
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert raw.received("stream")[-1].hung_up.wait(10)
+    assert raw.received("stream")[-1].hung_up.wait(60)
 
 
 async def test_closing_an_async_stream_early_hangs_up(raw: ChatService) -> None:

@@ -71,7 +71,6 @@ def serving(service: LocalService, folder: Path) -> Iterator[str]:
             server.terminate()
 
 
-@pytest.mark.timeout(180)
 def test_a_thread_of_the_server_streams_and_keeps_its_session(tmp_path: Path) -> None:
     from langgraph_sdk import get_sync_client
 

@@ -63,7 +63,7 @@ def test_a_client_that_leaves_closes_the_connection_and_its_next_question_is_ask
     raw.plays.append(Held())
     with page.stream("POST", "/ask", json={"thread": "t", "text": "Tell me"}) as answer:
         next(answer.iter_lines())
-    assert raw.received("stream")[-1].hung_up.wait(10)
+    assert raw.received("stream")[-1].hung_up.wait(60)
     assert ask(page, "And now?")[-1] == ("done", "null")
     assert len(raw.sessions) == 2
     assert "Tell me" in raw.prompts[-1]

@@ -9,7 +9,7 @@ from typing import Any
 from llama_cloud_chat.local import AgentTurn, WireEvent, speak
 from tests.support.service import ChatService, Held
 
-WAIT = 20
+WAIT = 60
 
 
 def passage(text: str, name: str = "leave.md", score: float = 0.5, **static: Any) -> dict[str, Any]:

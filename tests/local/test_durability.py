@@ -176,7 +176,7 @@ def test_a_turn_goes_on_when_its_client_is_killed(start: Start, connect: Connect
 
     def agent(turn: AgentTurn) -> Iterator[WireEvent]:
         yield {"type": "text_delta", "content": "one "}
-        assert leave.wait(20)
+        assert leave.wait(60)
         yield from speak("text", ["two"])
 
     service = start(agent=agent)
@@ -231,7 +231,7 @@ def test_a_turn_that_finds_the_disk_full_ends_and_does_not_lock_its_session(
     def agent(turn: AgentTurn) -> Iterator[WireEvent]:
         yield from speak("text", ["It fits. "])
         if turn.number == 1:
-            assert full.wait(20)
+            assert full.wait(60)
             yield {"type": "text_delta", "content": "x" * 100_000}
 
     service = LocalService([], data=data, agent=agent, api_key="k" * 20, max_prompt_chars=None).start()

@@ -291,7 +291,7 @@ def test_a_turn_that_is_called_off_lets_go_of_the_model(start: Start, connect: C
         next(events)
         assert begun.is_set()
         api.http.delete(f"/api/v1/chat/{session_id}")
-        assert closed.wait(20)
+        assert closed.wait(60)
 
 
 def test_a_model_is_taken_by_its_name(monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:

@@ -237,7 +237,7 @@ def test_an_endless_word_in_a_document_is_looked_at_once() -> None:
 
 
 def test_tools_are_used_at_once_and_answer_in_the_order_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=60)
 
     def find(self: Tools, name: str = "") -> dict[str, str]:
         # Neither goes on before the other is there.

@@ -390,7 +390,7 @@ def test_serving_in_the_foreground_ends_cleanly_on_a_signal(number: int) -> None
         base_url = process.stdout.readline().strip()
         assert httpx.get(f"{base_url}/openapi.json").status_code == 200
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "stopped <LocalService stopped>\n", "")
 
 

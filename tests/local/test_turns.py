@@ -21,7 +21,7 @@ from tests.local.harness import Api
 Start = Callable[..., LocalService]
 Connect = Callable[[LocalService], Api]
 
-WAIT = 20
+WAIT = 60
 
 
 class Gate:

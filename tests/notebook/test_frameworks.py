@@ -205,7 +205,7 @@ def test_a_kernel_interrupted_while_the_view_begins_lets_the_turn_go(
     with monkeypatch.context() as patch, capture_output(), pytest.raises(KeyboardInterrupt):
         patch.setattr(threading.Thread, "start", interrupted)
         show(stream)
-    assert all(request.hung_up.wait(10) for request in service.received("stream"))
+    assert all(request.hung_up.wait(60) for request in service.received("stream"))
     assert len(service.received("stream")) == (kind == "query")  # which has begun before it is shown
 
 
@@ -263,7 +263,7 @@ def test_an_interrupted_kernel_leaves_what_came_marked_so(
 
     with capture_output() as captured, pytest.raises(KeyboardInterrupt), meanwhile(interrupt):
         show(stream)
-    assert service.received("stream")[0].hung_up.wait(10)
+    assert service.received("stream")[0].hung_up.wait(60)
     final = seen(notebook.displayed(captured)[-1]["text/html"])
     assert "1 source" in final
     assert "This turn is not finished." in final

@@ -75,7 +75,7 @@ def test_what_came_is_shown_while_the_agent_works(
 
     def watch() -> None:
         ticks.painted()
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         while len(stream.turn.events) < 2:
             pass
         ticks.tick()
@@ -157,7 +157,7 @@ def test_a_view_that_grows_says_since_when(
 
     def watch() -> None:
         ticks.painted()
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         while not stream.turn.text:
             pass
         ticks.now += 7
@@ -220,14 +220,14 @@ def test_an_interrupted_kernel_closes_the_stream_and_leaves_the_partial_turn_mar
     stream = client.session(service.add_session()).stream("How many?")
 
     def interrupt() -> None:
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
         while not stream.turn.text:
             pass
         interrupt_main()
 
     with capture_output() as captured, pytest.raises(KeyboardInterrupt), meanwhile(interrupt):
         show(stream)
-    assert service.received("stream")[0].hung_up.wait(10)
+    assert service.received("stream")[0].hung_up.wait(60)
     assert stream.turn.text
     assert not stream.turn.is_complete
     final = captured._outputs[-1]["data"]["text/html"]
@@ -246,7 +246,7 @@ def test_a_view_that_fails_closes_the_stream(service: ChatService, client: ChatC
 
     with pytest.raises(ZeroDivisionError):
         follow(replace(found, take=fail), TerminalDisplay(), Clock())
-    assert service.received("stream")[0].hung_up.wait(10)
+    assert service.received("stream")[0].hung_up.wait(60)
 
 
 async def test_a_cancelled_task_closes_the_stream_and_leaves_the_partial_turn_marked_so(

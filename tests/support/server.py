@@ -23,7 +23,7 @@ from typing_extensions import Self
 
 from .listening import stop_accepting
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something has failed."""
 
 
