@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 
 from llama_index.core.base.llms.types import ChatMessage
 
 from llama_cloud_chat import ConfigurationError, Message, SessionBusyError, Turn
 
-from ._converter import answer_message, history_messages
+from ._converter import answer_message, answer_to_core, history_messages
 from ._messages import anchor_of, to_core
 
 
@@ -33,6 +34,11 @@ class _Asked:
     prompt: ChatMessage
     turn: Turn
     broke_off: bool = False
+
+    @cached_property
+    def told(self) -> Message:
+        """The prompt as the core takes it."""
+        return to_core([self.prompt])[0]
 
 
 class Conversation:
@@ -80,10 +86,10 @@ class Conversation:
         with self._lock:
             since = [one for one in self._since if not self._is_asked_again(one, new[-1])]
             session_id = self._named or (self.session_id if self._running else None)
-        said = [*self._messages, *history_messages(self._past_turns())]
+        said = to_core([*self._messages, *history_messages(self._past_turns())])
         for one in since:
-            said += [one.prompt, answer_message(one.turn)]  # an empty answer says where it stands, too
-        return to_core((*said, *new)), session_id
+            said += [one.told, answer_to_core(one.turn)]  # an empty answer says where it stands, too
+        return [*said, *to_core(new)], session_id
 
     def note(self, prompt: ChatMessage, turn: Turn) -> None:
         """Take note of a turn that has begun; it grows by itself."""

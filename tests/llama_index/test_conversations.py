@@ -9,12 +9,29 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from llama_index.core.base.llms import types as llms
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.tools import FunctionTool
 
-from llama_cloud_chat import AsyncChatClient, ChatClient, ConfigurationError, NotFoundError
+from llama_cloud_chat import (
+    AsyncChatClient,
+    ChatClient,
+    ConfigurationError,
+    Event,
+    NotFoundError,
+    Stop,
+    Text,
+    TextDelta,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
 from llama_index_ext import LlamaCloudChatEngine
+from llama_index_ext._converter import answer_message, answer_to_core
+from llama_index_ext._messages import to_core
 from tests.llama_index.harness import WAIT, Gate, echo, researcher
 
 Serve = Callable[..., ChatClient]
@@ -186,3 +203,29 @@ def test_a_history_that_holds_no_messages_is_refused_before_anything_is_asked(se
     with pytest.raises(ConfigurationError, match="list of ChatMessage"):
         LlamaCloudChatEngine(client).chat("b", chat_history=history)
     assert turns(client) == []
+
+
+WORDS = st.sampled_from(["", " ", "One.", "\n", "Two\n\nlines"]) | st.text()
+EVENTS: st.SearchStrategy[Event] = st.one_of(
+    WORDS.map(Text),
+    WORDS.map(TextDelta),
+    WORDS.map(Thinking),
+    st.just(ToolCall("call-1", "retrieve", {"query": "x"})),
+    st.just(ToolResult("call-1", "retrieve", {"results": []})),
+    st.sampled_from([Stop(), Stop(is_error=True, error="So.")]),
+)
+
+
+@given(
+    st.lists(EVENTS),
+    st.none() | st.just("ses-1"),
+    st.none() | st.integers(1, 9),
+    st.none() | st.just("a1"),
+    st.integers(0, 2),
+)
+def test_an_answer_is_the_same_to_the_core_whether_or_not_it_was_a_message(
+    events: list[Event], session_id: str | None, number: int | None, instructions: str | None, left_out: int
+) -> None:
+    turn = Turn.from_events("a", events, session_id=session_id, number=number)
+    turn.instructions, turn.left_out = instructions, left_out
+    assert to_core([answer_message(turn)]) == [answer_to_core(turn)]
