@@ -203,14 +203,12 @@ def call_user(command: CallUser) -> Any:
 
 
 async def acall_user(command: CallUser) -> Any:
-    """Call what people gave, in a thread if it would block, or await it.
+    """Call what people gave in a thread, for it may block, and await what it returns if that can be awaited.
 
     Raises:
         ConfigurationError: It failed.
     """
     try:
-        if inspect.iscoroutinefunction(command.function):
-            return await command.function(*command.arguments)
         given = await asyncio.to_thread(command.function, *command.arguments)
         return await given if inspect.isawaitable(given) else given
     except Exception as error:

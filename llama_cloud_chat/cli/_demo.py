@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from llama_cloud_chat import ChatClient, ConfigurationError, Source, ToolRun, Turn
-from llama_cloud_chat._turn.prompts import unfold_transcript
+from llama_cloud_chat._turn.prompts import unfold
 from llama_cloud_chat._turn.wording import clean_line, count
 from llama_cloud_chat.local import HANDBOOK, LocalService
 
@@ -165,7 +165,7 @@ class _Demo:
 
     def _compare(self, session_id: str, fork_id: str) -> None:
         old, new = self._turns_of(session_id), self._turns_of(fork_id)
-        told, _ = unfold_transcript(new[0].prompt)
+        told = unfold(new[0].prompt).earlier
         kept, known = count(len(old), "prompt"), count(len(told), "question")
         self._screen.line(f"The first session keeps its {kept}; the fork was told {known} of it.")
 
