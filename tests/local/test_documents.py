@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import time
 import tracemalloc
@@ -348,6 +349,19 @@ def test_tables_that_are_none_or_too_large_are_refused(tmp_path: Path, monkeypat
     (tmp_path / "b.csv").write_text("a" * 500 + "\n" + "x\n" * 500)
     with pytest.raises(UnreadableError, match="holds more than"):
         read_file(tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("limit", [131_072, 2**24])
+def test_what_else_the_process_reads_does_not_change_which_tables_are_refused(tmp_path: Path, limit: int) -> None:
+    before = csv.field_size_limit(limit)
+    try:
+        (tmp_path / "a.csv").write_text('a,b\n1,"' + "a" * 131_072 + '"\n')
+        assert len(read_file(tmp_path / "a.csv").text) > 131_072
+        (tmp_path / "b.csv").write_text('a,b\n1,"' + "a" * 131_073 + '"\n')
+        with pytest.raises(UnreadableError, match="is not a table"):
+            read_file(tmp_path / "b.csv")
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_a_word_document_is_read_with_its_headings_lists_and_tables(tmp_path: Path) -> None:

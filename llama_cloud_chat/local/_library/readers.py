@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,8 @@ MAX_OPEN_TAGS = 1000
 MAX_WORD_BYTES = 32 * 2**20
 MAX_WORD_TAGS = 300_000
 _DELIMITERS = ",;\t|"
+# Python's own bound of a cell, which anything else in the process may have moved.
+MAX_CELL_CHARS = 131_072
 
 # Python knows codecs that are no character sets; a page may name these.
 _DECLARED_CHARSET = re.compile(
@@ -107,7 +109,7 @@ def _read_csv(path: Path) -> Document:
     if "\0" in text:
         raise UnreadableError("is not text but binary data")
     header = text.lstrip().partition("\n")[0]
-    rows = csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=header.count))
+    rows = _cells(csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=header.count)))
     told: list[str] = []
     length = 0
     try:
@@ -119,6 +121,14 @@ def _read_csv(path: Path) -> Document:
     except csv.Error as error:
         raise UnreadableError(f"is not a table ({error})") from None
     return Document("\n".join(told) + "\n" * bool(told))
+
+
+def _cells(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Refuse what only looks like a table: a quote that is never closed makes a cell of all that follows."""
+    for row in rows:
+        if any(len(cell) > MAX_CELL_CHARS for cell in row):
+            raise csv.Error(f"a cell is longer than {MAX_CELL_CHARS} characters")
+        yield row
 
 
 def _told_rows(rows: Iterator[list[str]]) -> Iterator[str]:
