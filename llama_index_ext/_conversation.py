@@ -29,16 +29,27 @@ class Place:
 
 @dataclass
 class _Asked:
-    """A prompt and its turn, which grows by itself; whether it broke off, so that asking again delivers the rest."""
+    """A prompt and its turn, which grows by itself until it is over.
+
+    If it broke off, asking the same again delivers the rest.
+    """
 
     prompt: ChatMessage
     turn: Turn
+    is_over: bool = False
     broke_off: bool = False
 
+    def to_core(self) -> tuple[Message, Message]:
+        """Return the prompt and the answer as the core takes them."""
+        return self._prompt, self._answer if self.is_over else answer_to_core(self.turn)
+
     @cached_property
-    def told(self) -> Message:
-        """The prompt as the core takes it."""
+    def _prompt(self) -> Message:
         return to_core([self.prompt])[0]
+
+    @cached_property
+    def _answer(self) -> Message:
+        return answer_to_core(self.turn)
 
 
 class Conversation:
@@ -88,7 +99,7 @@ class Conversation:
             session_id = self._named or (self.session_id if self._running else None)
         said = to_core([*self._messages, *history_messages(self._past_turns())])
         for one in since:
-            said += [one.told, answer_to_core(one.turn)]  # an empty answer says where it stands, too
+            said += one.to_core()  # an empty answer says where it stands, too
         return [*said, *to_core(new)], session_id
 
     def note(self, prompt: ChatMessage, turn: Turn) -> None:
@@ -104,7 +115,7 @@ class Conversation:
             self._running -= 1
             for one in self._since:
                 if one.turn is turn:
-                    one.broke_off = broke_off
+                    one.is_over, one.broke_off = True, broke_off
 
     def _is_asked_again(self, asked: _Asked, prompt: ChatMessage) -> bool:
         """Whether a prompt is that of the last turn, which broke off: the conversation is then asked as it was."""

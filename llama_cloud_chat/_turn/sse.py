@@ -100,9 +100,7 @@ class MessageDecoder:
 
     def _interpret(self, block: bytes) -> Named:
         """Read a message of any shape: fields in any order, several data lines, comments, other fields."""
-        for line in block.decode(_BYTES).split("\n"):
-            self._interpreter.decode(line)
-        message = self._interpreter.decode("")
+        *_, message = map(self._interpreter.decode, [*block.decode(_BYTES).split("\n"), ""])
         assert message is not None
         return Named(message.data.encode(_BYTES), message.event.encode(_BYTES))
 
