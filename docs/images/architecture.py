@@ -2,9 +2,8 @@
 
     .venv/bin/python docs/images/architecture.py
 
-A folder of the core or of the embedded service is a box, and so is each other package. The core's files above its
-folders are its face, those below them its ground; the service's are its face and boxes of their own. An import that
-other imports bring along has no arrow.
+A folder of the core is a box, and so is each other package. The core's files above its folders are its face, those
+below them its ground; the embedded service names its wings. An import that other imports bring along has no arrow.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ LOCAL = f"{CORE}.local"
 GROUND = "ground"
 
 _LEFT, _RIGHT = (10, 430), (476, 230)
-"""Where the two towers stand, and how wide they are: the core and what uses it, the embedded service."""
-_LANES = (458, 466, 450, 462, 454)
+"""Where the core and what uses it stand, where the embedded service does, and how wide they are."""
+_LANES = (454, 464)
 """Where between them arrows go down."""
 _WIDE = {f"{CORE}._session": 2.5}
 """What takes more room in its row than its neighbours: most of what stands above leads there."""
@@ -86,22 +85,22 @@ def read() -> list[Box]:
     top, *above = _layers(contracts, "")
     shown = {name for layer in (top, *above, [LOCAL]) for name in layer}
     floors = [layer for layer in _layers(contracts, CORE) if not shown.issuperset(layer)]
-    wings = _layers(contracts, LOCAL)
+    wings = [name for layer in _layers(contracts, LOCAL) for name in layer if _path(name).is_dir()]
     folders = _folders(floors)
     face, ground = (
         [name for layer in part for name in layer] for part in (floors[: folders[0]], floors[folders[-1] + 1 :])
     )
 
-    left = [*above, [CORE], *floors[folders[0] : folders[-1] + 1]]
-    right = [[LOCAL], *wings[_folders(wings)[0] :]]
+    tower = [*above, [CORE], *floors[folders[0] : folders[-1] + 1]]
     whole = (_LEFT[0], sum(_RIGHT) - _LEFT[0])
     boxes = {
         **_row(top, 0, *whole),
-        **_tower(left, *_LEFT),
-        **_tower(right, *_RIGHT),
-        GROUND: Box(GROUND, _files(ground), len(left) + 1, *whole),
+        **_tower(tower, *_LEFT),
+        **_row([LOCAL], 1, *_RIGHT),
+        GROUND: Box(GROUND, _files(ground), len(tower) + 1, *whole),
     }
     boxes[CORE].says += f": {_files(face)}"
+    boxes[LOCAL].says += f": {_files(wings)}"
     graph = grimp.build_graph(*settings["root_packages"], exclude_type_checking_imports=True)
     for contract in contracts:  # what a contract lets pass is no part of the order
         for ignored in contract.get("ignore_imports", []):
@@ -161,9 +160,12 @@ def _drawn(box: Box, place: _Place) -> str:
 
 
 def _arrows(ends: list[tuple[_Place, _Place]], boxes: list[_Place]) -> list[str]:
-    """Return arrows: straight down where nothing stands between, else through the gap between the towers."""
+    """Return arrows: down where nothing stands between, else beside the tower."""
     lanes = iter(_LANES)
-    return [_straight(start, end, boxes) or _around(start, end, next(lanes)) for start, end in ends]
+    return [
+        _straight(start, end, boxes) or _bent(start, end, boxes) or _around(start, end, next(lanes))
+        for start, end in ends
+    ]
 
 
 def _straight(start: _Place, end: _Place, boxes: list[_Place]) -> str | None:
@@ -174,13 +176,17 @@ def _straight(start: _Place, end: _Place, boxes: list[_Place]) -> str | None:
     return f"M{x:g},{start.bottom} V{end.y - 2} {_DOWN}"
 
 
+def _bent(start: _Place, end: _Place, boxes: list[_Place]) -> str | None:
+    if any(start.y < box.y < end.y for box in boxes):
+        return None
+    x = start.x + start.width / 2
+    return f"M{x:g},{start.bottom} v{_GAP // 2} H{min(max(x, end.x + 20), end.right - 20):g} V{end.y - 2} {_DOWN}"
+
+
 def _around(start: _Place, end: _Place, lane: float) -> str:
     side = start.x if start.x > lane else start.right
-    path = f"M{side:g},{start.y + start.height // 2} H{lane:g}"
-    if end.x < lane < end.right:
-        return f"{path} V{end.y - 2} {_DOWN}"
-    path += f" V{end.y + end.height // 2}"
-    return f"{path} H{end.x - 2:g} m-7,-5 l7,5 l-7,5" if end.x > lane else f"{path} H{end.right + 2:g} m7,-5 l-7,5 l7,5"
+    path = f"M{side:g},{start.y + start.height // 2} H{lane:g} V{end.y + end.height // 2}"
+    return f"{path} H{end.right + 2:g} m7,-5 l-7,5 l7,5"
 
 
 def _tower(layers: list[list[str]], x: float, width: float) -> dict[str, Box]:

@@ -1,4 +1,4 @@
-"""Ledgers: where it is written down what was asked, for a process, a machine, or many.
+"""Notes of what was asked: ledgers for a process, a machine, or many.
 
 `_session.ledger` says what a ledger is and why its notes survive; here are its files and connections.
 """
