@@ -91,11 +91,11 @@ class _Crew:
         self._lanes = Lanes(by_group=run.by_group)
         self._reading = asyncio.Lock()
         self._is_read = False
-        self._results: asyncio.Queue[BulkResult | Exception | None] = asyncio.Queue()
+        self._results: asyncio.Queue[BulkResult | BaseException | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(run.concurrency)  # for questions that run, or whose results nobody took
         self._tasks: list[asyncio.Task[None]] = []
         self._working = run.concurrency
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._working)]
@@ -120,12 +120,12 @@ class _Crew:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _work(self) -> None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
         lane = Lane()
         try:
             while (question := await self._next_question(lane)) is not None:
                 self._results.put_nowait(await self._ask(question, lane))
-        except Exception as error:  # mostly of the questions' own iterator; the reader is told
+        except (Exception, asyncio.CancelledError) as error:  # mostly of the questions' own; the reader is told
             self._is_read, failure = True, error
         self._results.put_nowait(failure)
 

@@ -329,6 +329,20 @@ def test_an_error_of_the_questions_comes_out_after_what_runs(begin: Begin) -> No
         results = list(run)
 
 
+async def test_questions_that_are_cancelled_of_themselves_end_the_run(service: ChatService) -> None:
+    async def cancelled() -> Any:
+        yield "Question 1?"
+        raise asyncio.CancelledError  # as where they wait for a task that somebody has cancelled
+
+    async def run() -> list[BulkResult]:
+        async with AsyncChatClient("llx-key", base_url=service.base_url) as client:
+            return [result async for result in abulk(cancelled(), client=client)]
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(run(), 60)
+    assert service.prompts == ["Question 1?"]
+
+
 def test_leaving_closes_what_runs_and_begins_nothing_more(begin: Begin, service: ChatService) -> None:
     held = Held()
     service.reply = lambda prompt: Play(said("Yes.")) if prompt == "Question 1?" else held
