@@ -37,6 +37,11 @@ def check_questions(questions: object, *, may_be_async: bool = False) -> None:
         raise ConfigurationError(
             f"questions must be an iterable of questions, such as a list, not {type(questions).__name__}."
         )
+    if hasattr(questions, "__dataframe__"):  # as the tables of pandas, Polars and Arrow have, which go over columns
+        raise ConfigurationError(
+            f"questions must be rows, and a {type(questions).__name__} is iterated over by its columns. Give its rows, "
+            "such as df.to_dict('records') of pandas."
+        )
 
 
 class Run:

@@ -208,12 +208,22 @@ def test_what_is_too_long_is_a_failure(ask_all: AskAll, service: ChatService) ->
     assert isinstance(results[1].error, PromptTooLongError)
 
 
+class TableLikeThoseOfPandas:
+    """It is iterated over by the names of its columns, none of which anybody wants to ask."""
+
+    def __dataframe__(self) -> None: ...
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["id", "question"])
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
         ({"questions": "One?"}, "questions must be an iterable"),
         ({"questions": {"question": "One?"}}, "questions must be an iterable"),
         ({"questions": 7}, "questions must be an iterable"),
+        ({"questions": TableLikeThoseOfPandas()}, "questions must be rows"),
         ({"client": "client"}, "client must be an? "),
         ({"concurrency": 0}, "concurrency must be"),
         ({"ledger": "ledger.db"}, "ledger must be a Ledger"),
