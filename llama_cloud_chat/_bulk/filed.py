@@ -100,6 +100,7 @@ class FileRun:
         self._has_ids: bool | None = None
         self._marks = Marks()
         self._seen = Marks()
+        self._told = Summary()
         self._columns, self._carried = _choose(columns)
         self._mark_what_is_there()
         self._check(max_prompt_chars)
@@ -243,8 +244,8 @@ class FileRun:
         assert self._file is not None
         if isinstance(result.error, _STOPPERS) or type(result.error) is ChatError:  # so ledgers say it
             raise result.error
-        row = result.as_row()
-        row = {name: row.get(name) for name in self._columns} | {
+        told = result.as_row()
+        row = {name: told.get(name) for name in self._columns} | {
             name: result.given.get(field) for name, field in self._carried.items()
         }
         try:
@@ -254,6 +255,12 @@ class FileRun:
                 f"The answer to {str(result.id)!r} could not be written to {str(self._lines)!r}: {error.strerror}. It "
                 "is not lost: make room, and run the same again."
             ) from None
+        self._told.add(told)
+
+    @property
+    def untold(self) -> list[str]:
+        """The figures of the summary that the output has no column for: they are those of this run alone."""
+        return [name for name in ("input_tokens", "output_tokens", "seconds") if name not in self._columns]
 
     def finish(self) -> Summary:
         """End the run: make the output file of what was written, and add it up.
@@ -271,6 +278,8 @@ class FileRun:
                 f"{str(self._lines)!r}: make room, and run the same again."
             ) from None
         summary = Summary.of(self._rows())
+        for figure in self.untold:
+            setattr(summary, figure, getattr(self._told, figure))
         # A question beyond the limit may have been asked by a run that was killed: the ledger alone knows.
         if summary.answered >= self.total and not summary.failed and not self._beyond:
             self._forget_ledger()

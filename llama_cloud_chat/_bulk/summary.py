@@ -18,7 +18,7 @@ class Summary:
         failed: How many failed, by the class of their error.
         input_tokens: What the agent read.
         output_tokens: What it wrote.
-        seconds: How long each answer took, sorted.
+        seconds: How long each answer took.
     """
 
     answered: int = 0
@@ -36,19 +36,26 @@ class Summary:
         """
         summary = cls()
         for row in rows:
-            summary.input_tokens += row.get("input_tokens") or 0
-            summary.output_tokens += row.get("output_tokens") or 0
-            if row.get("error") is not None:
-                summary.failed[row.get("error_type") or "ChatError"] += 1
-                continue
-            summary.answered += 1
-            if row.get("seconds") is not None:
-                summary.seconds.append(row["seconds"])
-        summary.seconds = array("d", sorted(summary.seconds))
+            summary.add(row)
         return summary
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row more.
+
+        Args:
+            row: The row.
+        """
+        self.input_tokens += row.get("input_tokens") or 0
+        self.output_tokens += row.get("output_tokens") or 0
+        if row.get("error") is not None:
+            self.failed[row.get("error_type") or "ChatError"] += 1
+            return
+        self.answered += 1
+        if row.get("seconds") is not None:
+            self.seconds.append(row["seconds"])
 
     def percentile(self, percent: int) -> float | None:
         """Return within how many seconds so many percent of the answers came; None if that is not known."""
         if not self.seconds:
             return None
-        return self.seconds[min(len(self.seconds) - 1, len(self.seconds) * percent // 100)]
+        return sorted(self.seconds)[min(len(self.seconds) - 1, len(self.seconds) * percent // 100)]

@@ -224,10 +224,14 @@ def _in_words(run: FileRun, summary: Summary, missing: int) -> Iterator[str]:
     parts += [f"{missing:,} not asked"] if missing > 0 else []
     yield f"{count(run.total, 'question')}: {', '.join(parts)}. Answers: {run.answers}"
     if summary.input_tokens or summary.output_tokens:
-        yield f"{summary.input_tokens:,} tokens read, {summary.output_tokens:,} written."
+        yield f"{_whose(run, 'input_tokens')}{summary.input_tokens:,} tokens read, {summary.output_tokens:,} written."
     if summary.seconds:
         within = [f"{percent}% within {summary.percentile(percent):.1f} s" for percent in (50, 90, 99)]
-        yield f"{', '.join(within)}, the slowest {summary.seconds[-1]:.1f} s."
+        yield f"{_whose(run, 'seconds')}{', '.join(within)}, the slowest {summary.percentile(100):.1f} s."
+
+
+def _whose(run: FileRun, figure: str) -> str:
+    return "Of those asked now: " if figure in run.untold and run.open < run.total else ""
 
 
 def _report(options: BulkOptions, summary: Summary) -> None:

@@ -84,6 +84,20 @@ def test_all_are_answered_and_the_answers_go_to_their_file_alone(
     assert len(sessions_of(service)) == 3
 
 
+def test_the_summary_tells_tokens_and_seconds_where_the_output_has_no_column_for_them(
+    run: Runner, folder: Path
+) -> None:
+    questions = write(folder / "q.jsonl", ["One?", "Two?", "Three?"])
+    command = ("bulk", questions, "--out", folder / "a.csv", "--columns", "answer")
+    first = run(*command, "--limit", 2)
+    assert re.search(r"^\d+ tokens read, \d+ written\.\n50% within .*, the slowest", first.stderr, re.MULTILINE)
+    rest = run(*command)
+    assert "3 questions: 3 answered" in rest.stderr
+    now = "^Of those asked now: "
+    assert re.search(rf"{now}\d+ tokens read, .*\n{now[1:]}50% within .*, the slowest", rest.stderr, re.MULTILINE)
+    assert "tokens read" not in run(*command).stderr
+
+
 def test_some_that_failed_are_named_with_their_lines(run: Runner, folder: Path, actor: Actor) -> None:
     questions = write(folder / "q.jsonl", ["One?", "fail please", "x" * 1001])
     result = run("bulk", questions, "--out", folder / "a.jsonl")
