@@ -42,10 +42,10 @@ def bulk(
         ...         print(result.id, result.turn.text if result.turn else result.error)
         1 Hotels are booked by the office. ...
 
-    Questions are read as there is somebody to ask them, and a slow reader of the results holds the run up, so neither
-    has to fit into memory. A question that fails is a result like any other. Where the service says that it is asked
-    too much, or is not there for a while, nobody asks until that is over; no question is lost by it. Leaving the loop,
-    or closing the iterator, lets go what runs.
+    Questions are read as there is somebody to ask them, by the run's own threads, one at a time; a slow reader of the
+    results holds the run up. So neither has to fit into memory. A question that fails is a result like any other. Where
+    the service says that it is asked too much, or is not there for a while, nobody asks until that is over; no question
+    is lost by it. Leaving the loop, or closing the iterator, lets go what runs.
 
     Args:
         questions: Each is a text, or a mapping with `question` and perhaps `id` and `group`. Without an id it is called
