@@ -190,7 +190,8 @@ def test_what_may_have_been_taken_is_not_asked_anew(
 
 def test_columns_are_chosen_and_fields_carried_over(ask: Ask, tmp_path: Path, answers: Path) -> None:
     given = [{"id": "a", "question": "One?", "answer": "1", "tags": ["x"]}, {"id": "b", "question": "Two?"}]
-    ask(write(tmp_path / "q.jsonl", given), answers, columns=["answer", "reference=answer", " tags "])
+    summary = ask(write(tmp_path / "q.jsonl", given), answers, columns=["answer", "reference=answer", " tags "])
+    assert len(summary.seconds) == 2, "the output does not hold them, and they are told nevertheless"
     first, second = rows(answers)
     assert list(first) == [
         "id", "question", "session_id", "asking", "error", "error_type", "answer", "reference", "tags",
