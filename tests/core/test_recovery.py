@@ -538,7 +538,7 @@ def test_a_silent_connection_is_left_and_the_turn_made_whole(make: Any, service:
     gate = Gate()
     service.plays.append(Held(RECORDED, count, gate))
     session_id = make().create().session_id
-    stream = make(timeout=Timeouts(idle=0.2)).session(session_id).stream("What?")
+    stream = make(timeout=Timeouts(connect=60, idle=0.2)).session(session_id).stream("What?")
     assert_whole(stream.turn, read(stream))
     assert len(service.prompts) == 1
     assert service.received("stream")[0].hung_up.wait(30)
@@ -550,7 +550,7 @@ def test_a_silent_answer_to_another_operation_is_a_timeout(make: Any, service: C
     gate = Gate()
     service.instead["summary"].append([gate])
     with pytest.raises(APITimeoutError, match=r"did not answer for 0.1 seconds"):
-        make(timeout=0.1, max_retries=0).get_summary(session_id)
+        make(timeout=Timeouts(connect=60, idle=0.1), max_retries=0).get_summary(session_id)
     gate.open()
 
 

@@ -27,6 +27,7 @@ from llama_cloud_chat import (
     ProtocolError,
     RateLimitError,
     StreamInterruptedError,
+    Timeouts,
     Turn,
     TurnFailedError,
 )
@@ -209,7 +210,7 @@ def test_no_error_traceback_or_log_shows_the_key(
     make: Any, service: ChatService, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    client = make(timeout=0.05, recovery_timeout=2)
+    client = make(timeout=Timeouts(connect=60, idle=0.05), recovery_timeout=2)
     seen = 0
     for _name, ask in trouble(client, service):
         with pytest.raises(ChatError) as caught:
@@ -480,6 +481,6 @@ def test_silence_on_an_open_line_is_a_timeout_not_a_leak(make: Any, service: Cha
     gate = Gate()
     service.instead["create"].append([gate])
     with pytest.raises(APITimeoutError):
-        make(timeout=0.05).create()
+        make(timeout=Timeouts(connect=60, idle=0.05)).create()
     assert service.requests[0].hung_up.wait(60)
     gate.open()

@@ -89,7 +89,7 @@ def test_a_stream_stalls_after_so_many_bytes_until_the_client_leaves(service: Lo
     service.fail_next(stall_after=60)
     received = b""
     url = f"/api/v1/chat/{session_id}/messages/stream"
-    with api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}, timeout=0.5) as answer:  # noqa: SIM117
+    with api.http.stream("POST", url, json={"index_ids": api.index_ids, "prompt": "x"}, timeout=2) as answer:  # noqa: SIM117
         with pytest.raises(httpx.ReadTimeout):
             for chunk in answer.iter_raw():
                 received += chunk
