@@ -85,6 +85,17 @@ def test_a_line_in_bold_or_in_capitals_by_itself_is_a_heading() -> None:
     assert [each.heading for each in split(text)] == ["How long?", "7. LIABILITY"]
 
 
+def test_a_numbered_line_above_clauses_of_its_number_is_a_heading() -> None:
+    text = "1. Subject\n1.1 Flour is delivered.\n\n2) Price\n2.1 It is 410 euros.\n\n3. Count the till.\n4. Unlock.\n"
+    assert [each.heading for each in split(text)] == ["Subject", "Price"]
+    assert texts(text) == [
+        "1.1 Flour is delivered.",
+        "2.1 It is 410 euros.",
+        "Count the till.",
+        "Unlock.",
+    ]
+
+
 def texts(passage: str) -> list[str]:
     return [sentence.text for sentence in sentences(passage) if not sentence.block]
 

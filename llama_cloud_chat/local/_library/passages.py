@@ -14,10 +14,12 @@ _VISIBLE = re.compile(r"\S")
 _FENCE = re.compile(r"\s{0,3}(```+|~~~+)")
 _MARKDOWN_HEADING = re.compile(r"\s{0,3}#{1,6}\s+\S")
 _RST_UNDERLINE = re.compile(r"([=\-~^\"'`#*+:._])\1{2,}\s*$")
-# What a text without markup has for headings: a line by itself in bold letters or in capitals.
+# What a text without markup has for headings: a line by itself in bold letters or in capitals, or one above clauses.
 _BOLD_LINE = re.compile(r"\s{0,3}(\*\*|__)(?=\S)([^*_\n]{2,120})\1:?\s*$")
 _MOST_CAPITALS = 80
 _LEAST_CAPITALS = 3
+# "2. Price and payment", with "2.1 ..." in the line below: the heading of a contract's clauses.
+_CLAUSES = re.compile(r"\s{0,3}(\d{1,3})[.)]?\s+(\S.{0,79})$")
 # Where an oversized block may be cut, best first.
 _CUTS = (re.compile(r"\n"), re.compile(r"[.!?]\s"), re.compile(r"\s"))
 
@@ -66,7 +68,7 @@ def split(text: str, *, paged: bool | None = None) -> list[Passage]:
 
 
 def title_in(line: str, *, before: str, after: str) -> str:
-    """Return what a line says that is a heading by its letters alone, "" if it is none.
+    """Return what a line says that is a heading by its letters or its number alone, "" if it is none.
 
     Args:
         line: The line.
@@ -78,6 +80,9 @@ def title_in(line: str, *, before: str, after: str) -> str:
     bold = _BOLD_LINE.match(line)
     if bold:
         return bold[2].strip()
+    clauses = _CLAUSES.match(line)
+    if clauses and re.match(rf"\s*{clauses[1]}\.\d", after):
+        return clauses[2].strip()
     words = line.strip()
     is_capitals = words.isupper() and len(words) <= _MOST_CAPITALS and sum(map(str.isalpha, words)) >= _LEAST_CAPITALS
     return words if is_capitals and not after.strip() and not words.endswith((".", "!", ",", "|")) else ""
