@@ -259,6 +259,25 @@ def test_what_was_said_may_be_said_again_when_it_is_asked_for() -> None:
     )
 
 
+def test_a_row_that_was_quoted_is_quoted_again_for_another_of_its_cells() -> None:
+    names = ["Rye loaf", "Ciabatta", "Linzer cake", "Cheesecake", "Oat cookie"]
+    table = "\n".join(f"- product: {name}; price: {price}; allergens: gluten" for price, name in enumerate(names))
+    row = "product: Cheesecake; price: 3; allergens: gluten (a.md)"
+    assert answer_to(table, "How much is the cheesecake?") == row
+    assert answer_to(table, "How much is the cheesecake?", "What allergens does it have?") == row
+
+
+def test_what_nothing_speaks_of_does_not_hide_what_a_pronoun_stands_for() -> None:
+    documents = {"b": "The cheesecake costs 24 euros."}
+    asked = ["How much is the cheesecake?", "How long does it keep?"]
+    assert answer_to("Paid leave is 30 days.", *asked, **documents) == (
+        "Nothing speaks of keep. The closest is:\n\nThe cheesecake costs 24 euros. (b.md)"
+    )
+    assert answer_to("Paid leave is 30 days.", *asked, "And the password?", **documents) == (
+        "I found nothing in the indexes about password."
+    )
+
+
 def test_the_word_that_a_follow_up_puts_in_place_of_another_decides() -> None:
     table = "| Substance | Mean |\n|---|---|\n| Nitrate | 18 |\n| Lead | 0.8 |\n"
     assert answer_to(table, "What is the mean of nitrate?") == "Substance: Nitrate; Mean: 18 (a.md)"

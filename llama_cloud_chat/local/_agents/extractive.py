@@ -72,10 +72,11 @@ def _search(turn: AgentTurn, question: Question) -> Generator[WireEvent, None, s
         return _compose(question, [])
     missing = _unheld(question, found)
     if missing and question.carried and len(missing) == len(question.words):
-        # Perhaps it does not follow on after all.
-        question = question.alone()
-        found = yield from _retrieve(turn, next(numbers), question.words)
-        missing = _unheld(question, found)
+        # Perhaps it does not follow on after all. If it does, what its pronoun stands for is still there to quote.
+        elsewhere = yield from _retrieve(turn, next(numbers), question.words)
+        if elsewhere or not question.points_back:
+            question, found = question.alone(), elsewhere
+            missing = _unheld(question, found)
     kin = {word: kin_of(word) for word in missing}
     others = [other for each in kin.values() for other in each][:_MOST_KIN]
     if missing and (found or others):
@@ -84,7 +85,7 @@ def _search(turn: AgentTurn, question: Question) -> Generator[WireEvent, None, s
         question = replace(question, kin=kin)
         more = yield from _retrieve(turn, next(numbers), [*missing, *others, *known])
         found += [extract for extract in more if extract not in found]
-    if question.carried and question.words:
+    if question.carried and question.words and not (question.points_back and len(missing) == len(question.words)):
         # Not what speaks of the question before it alone.
         found = [each for each in found if len(_unheld(question, [each])) < len(question.words)]
     return _compose(question, found)
@@ -159,7 +160,9 @@ def _compose(question: Question, extracts: Sequence[Extract]) -> str:
         weights = weigh(words, question, extracts)
         unknown = sum(word in unheld for word in words)
         chosen = choose(question, extracts)
-        if chosen.best is not None and unknown <= _MOST_UNKNOWN * len(words):
+        # What "it" is can be quoted, even if nothing speaks of what is asked of it.
+        is_close = unknown <= _MOST_UNKNOWN * len(words) or (question.points_back and bool(question.carried))
+        if chosen.best is not None and is_close:
             quotes = "\n\n".join(chosen.quotes)
             return f"{_caveat(question, weights, extracts, chosen.best)}{quotes}"
     where = question.file["file_name"] if question.file else "the indexes"

@@ -24,6 +24,7 @@ _CONNECTIVE = re.compile(
 _POINTER = re.compile(
     r"\b(?:it|its|that|this|they|them|their|those|these|there|he|him|his|she|her|ones?|else|more|same|again)\b", re.I
 )
+_PRONOUN = re.compile(r"\b(?:it|its|they|them|their|he|him|his|she|her)\b", re.I)
 _AGAIN = re.compile(r"\b(?:again|repeat|once more|remind)\b", re.I)
 _MORE = re.compile(r"\b(?:else|more|further|other|others|go on|continue)\b", re.I)
 # Looked for only where a word begins: a prompt may be megabytes long.
@@ -98,6 +99,11 @@ class Question:
     def wants_more(self) -> bool:
         """Whether it asks for something that has not been said."""
         return bool(self.said and _MORE.search(self.prompt))
+
+    @property
+    def points_back(self) -> bool:
+        """Whether a word of it stands for what was asked about before."""
+        return bool(_PRONOUN.search(self.prompt[:_PROMPT_CHARS]))
 
     @property
     def wants_it_again(self) -> bool:

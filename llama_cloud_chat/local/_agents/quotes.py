@@ -29,6 +29,8 @@ _SAME_QUESTION = 0.6
 _CARRIED = 0.5
 _SAID, _RECENT, _ONE_OF_MANY, _OLD_NEWS = 0.6, 1.25, 0.6, 0.5
 _FITS, _IS_BLOCK, _DEFINES = 1.35, 1.5, 2.0
+# A row of a table, as it is told: each of its cells after the name of its column.
+_ROW = re.compile(r"[^:;]{1,80}: [^;]+; [^:;]{1,80}: ")
 _NOT = re.compile(r"(?<=\w)n['\u2019]t\b", re.I)
 # Blocks that are not asked for: a list says more at once than a sentence, code and tables say it less plainly.
 _UNASKED: dict[str, float] = {"list": 1.1, "steps": 1.1, "table": 0.9, "code": 0.7}
@@ -186,6 +188,9 @@ class _Judge:
     def _freshness(self, sentence: Sentence) -> float:
         """Return how much it counts that a sentence was said before: nothing is new in it, but it may be asked for."""
         said, block = self._question.said, sentence.block
+        if self._question.points_back and not self._question.wants_more and _ROW.match(sentence.text):
+            # It was quoted for one of its cells, and "it" may be asked for another.
+            return 1.0
         if sentence.text not in said or (block and block.split()[-1] not in said):
             return 1.0
         return 0.0 if self._question.wants_more else 1.0 if self._question.wants_it_again else _SAID
