@@ -23,11 +23,12 @@ def what_was_read(service: LocalService) -> list[str]:
     counts = service.document_counts
     read = [f"{clean_line(name)} ({count(counts[each], 'document')})" for each, name in service.index_names.items()]
     lines = [f"The embedded service has read {', '.join(read)}."]
-    skipped = service.skipped
-    lines += [clean_line(f"Left out {each.path}: {each.reason}.", 400) for each in skipped[:_MOST_SKIPPED]]
-    if len(skipped) > _MOST_SKIPPED:
-        lines.append(f"Left out, too: {count(len(skipped) - _MOST_SKIPPED, 'file')} more; the command serve names all.")
-    return lines
+    told = [clean_line(f"Left out {each.path}: {each.reason}.", 400) for each in service.skipped]
+    # A line that says that there is one file more could as well name it.
+    if len(told) <= _MOST_SKIPPED + 1:
+        return [*lines, *told]
+    more = count(len(told) - _MOST_SKIPPED, "file")
+    return [*lines, *told[:_MOST_SKIPPED], f"Left out, too: {more} more; the command serve names all."]
 
 
 @contextlib.contextmanager

@@ -139,6 +139,18 @@ def test_the_demo_says_what_it_has_read_and_left_out(run: Runner, handbook: Path
     )
 
 
+@pytest.mark.parametrize(("files", "named", "more"), [(6, 6, ""), (7, 5, "Left out, too: 2 files more;")])
+def test_of_many_files_that_are_left_out_five_are_named_and_never_is_one_kept_back(
+    run: Runner, handbook: Path, files: int, named: int, more: str
+) -> None:
+    for number in range(files):
+        (handbook / f"plan{number}.pptx").write_bytes(b"slides")
+    result = run("demo", "--docs", handbook, "--question", "How many days of paid leave are there?")
+    assert len(re.findall(r"Left out \S+\.pptx:", result.stdout)) == named
+    assert more in result.stdout
+    assert result.stdout.count("Left out") == named + bool(more)
+
+
 def test_the_official_sdk_does_everything_against_serve(serving: Serve, handbook: Path) -> None:
     with serving("--docs", handbook) as served, LlamaCloud(api_key=served.key, base_url=served.url) as sdk:
         assert sdk.chat.list().items == []
