@@ -264,6 +264,39 @@ def test_a_second_tab_shows_the_conversation_and_waits_for_its_turn(
 
 
 @in_a_browser
+@pytest.mark.parametrize("away", ["reload", "another conversation"])
+def test_a_question_that_waits_for_another_tab_is_not_lost(
+    browser: Browser, slow_service: LocalService, away: str
+) -> None:
+    driver, second = browser.driver, "How many days of leave do I have?"
+    with chat(slow_service) as address:
+        browser.look(address)
+        ask(browser, TRAIN)
+        until(lambda: any(answers(browser)), "the first words")
+        url, first = driver.current_url, driver.current_window_handle
+        driver.switch_to.new_window("tab")
+        driver.get(url)
+        ask(browser, second)
+        until(lambda: status(browser) == "Another tab is asking ...", "its turn")
+        if away == "reload":
+            driver.refresh()
+        else:
+            driver.find_element(By.ID, "new").click()
+        assert driver.find_element(By.ID, "question").get_attribute("value") == second
+        driver.switch_to.window(first)
+        answered(browser)
+        assert prompts(slow_service) == [[TRAIN]]
+
+
+@in_a_browser
+def test_a_button_is_one_line_on_a_narrow_screen(browser: Browser, address: str) -> None:
+    browser.look(address, width=320)
+    heights = browser.run("return [...document.querySelectorAll('nav summary, button')].map(each => each.offsetHeight)")
+    assert max(heights) < 50
+    assert browser.overflowing("header") == []
+
+
+@in_a_browser
 def test_an_edited_question_forks(browser: Browser, address: str, service: LocalService) -> None:
     browser.look(address)
     for words in (TRAIN, "How many days of leave do I have?"):

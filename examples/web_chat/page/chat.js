@@ -13,6 +13,7 @@ const PREFIX = 'chat:';
 let id = location.hash.slice(1) || crypto.randomUUID();
 let messages = [];
 let running = null;  // what stops the answer that this tab is reading
+let waiting = null;  // the conversation in which what stands in the box is asked as soon as its lock is free
 let edited = null;   // which question is asked anew
 
 // Storage
@@ -353,20 +354,26 @@ function open(chat) {
 
 form.onsubmit = event => {
   event.preventDefault();
-  const text = question.value.trim();
-  if (!text || running) return;
-  const cutAt = edited;
-  question.value = '';
-  edited = null;
+  const chat = id;
+  if (!question.value.trim() || running) return;
   tell('Another tab is asking ...');
+  if (waiting === chat) return;
+  waiting = chat;
   locked(async () => {
-    if (cutAt !== null) messages.splice(cutAt);
+    if (edited !== null) messages.splice(edited);
     if (unfinished()) await fetchAgain(messages.at(-1));
+    // Until here it stands in the box: neither a reload nor another conversation loses it.
+    const text = question.value.trim();
+    if (chat !== id || !text) return load();
+    question.value = '';
+    edited = null;
     messages.push({ id: crypto.randomUUID(), role: 'user', parts: [{ type: 'text', text }] });
     save();
     show();
     main.scrollTop = main.scrollHeight;
     await ask();
+  }).finally(() => {
+    if (waiting === chat) waiting = null;
   });
 };
 question.onkeydown = event => {
@@ -394,6 +401,8 @@ onstorage = event => {
 };
 onpagehide = () => {
   if (running) save();
+  sessionStorage.setItem('box', question.value);
 };
 
+question.value = sessionStorage.getItem('box') ?? '';
 open(id);
