@@ -83,7 +83,7 @@ _SHORT_LLAMA_INDEX = (
 
 _ITS_IMPORTS = (
     "asyncio, which httpx imports only when it is used; pydantic's machinery, which the first model loads; and some "
-    "thirty dataclasses. (Models that are built only when they are used are built by whichever thread comes first, "
+    "sixty dataclasses. (Models that are built only when they are used are built by whichever thread comes first, "
     "which pydantic does not promise to be safe.)"
 )
 _HTTPX_IMPORT = "httpx and the core, which the framework's own modules do not import"

@@ -188,12 +188,13 @@ class _Judge:
     def _freshness(self, sentence: Sentence) -> float:
         """Return how much it counts that a sentence was said before: nothing is new in it, but it may be asked for."""
         said, block = self._question.said, sentence.block
-        if self._question.points_back and not self._question.wants_more and _ROW.match(sentence.text):
-            # It was quoted for one of its cells, and "it" may be asked for another.
-            return 1.0
         if sentence.text not in said or (block and block.split()[-1] not in said):
             return 1.0
-        return 0.0 if self._question.wants_more else 1.0 if self._question.wants_it_again else _SAID
+        if self._question.wants_more:
+            return 0.0
+        # A row was quoted for one of its cells, and "it" may be asked for another.
+        is_row = self._question.points_back and _ROW.match(sentence.text)
+        return 1.0 if is_row or self._question.wants_it_again else _SAID
 
 
 class _Place:
